@@ -1,0 +1,188 @@
+"""From a catalogue to training batches and retrieval galleries."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from common.captions import Tokenizer, fold
+from common.catalogue import Catalogue, open_catalogue
+from common.errors import InputError
+from common.images import DecodedImages, open_images
+from common.options import CatalogueOptions
+from common.splits import Splits, split_catalogue
+
+NO_LABEL = -100
+"""The label that torch's cross entropy leaves out."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A catalogue with its decoded images and its splits."""
+
+    catalogue: Catalogue
+    images: DecodedImages
+    splits: Splits
+
+    def rows(self, split: str) -> pd.DataFrame:
+        return self.catalogue.rows.iloc[self.splits.rows(split)]
+
+
+def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Callable[[], Path]) -> Data:
+    """Open the catalogue, decode its images, split it, and print what was found.
+
+    Args:
+        options: which catalogue.
+        image_size: (height, width) in pixels.
+        sample: makes the sample catalogue, which is opened when the options name none.
+
+    Raises:
+        InputError: the catalogue cannot be used, or some row cannot and `strict` is set.
+    """
+    path = options.data or sample()
+    print(f"catalogue: {path}")
+    columns = (options.image_column, options.caption_column, options.id_column)
+    catalogue = open_catalogue(path, *columns, options.image_root, options.strict)
+    images = open_images(catalogue, image_size)
+    for reason in sorted(set(images.errors.values())):
+        broken = [image for image, error in images.errors.items() if error == reason]
+        catalogue = catalogue.without(catalogue.rows["image"].isin(broken), f"image cannot be decoded: {reason}")
+    if options.strict:
+        catalogue.report.refuse_unusable(catalogue.path)
+    if catalogue.rows.empty:
+        raise InputError(f"{catalogue.path}: an empty catalogue, none of its images can be decoded")
+    splits = split_catalogue(catalogue.rows, images.digests)
+    for line in [*catalogue.report.lines(), *images.remarks, size_line(catalogue), *splits.report]:
+        print(f"  {line}")
+    return Data(catalogue, images, splits)
+
+
+def size_line(catalogue: Catalogue) -> str:
+    rows = catalogue.rows
+    captions = rows["caption"].map(fold).nunique()
+    return (
+        f"{rows['product'].nunique():,} products, {rows['image'].nunique():,} images, "
+        f"{captions:,} distinct captions, {len(rows):,} pairs of the two"
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs of an image and a caption on the device.
+
+    Attributes:
+        images: (B, 3, H, W) uint8.
+        tokens: (B, L) int64.
+        lengths: (B,) int64, on the CPU.
+        positives: (B, B) bool, image i and text j are of the same product or have the same caption.
+        labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
+        products: the product ids.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    lengths: Tensor
+    positives: Tensor
+    labels: Tensor
+    products: list[str]
+
+
+class Pairs:
+    """The (image, caption) pairs of some rows, ready to be batched.
+
+    Args:
+        rows: rows of a catalogue.
+        images: the decoded images.
+        tokenizer: encodes the captions, once.
+        label_column: attribute whose values are the identity labels; "" for none.
+
+    Raises:
+        InputError: there is no such column, or it is empty in all rows.
+    """
+
+    def __init__(self, rows: pd.DataFrame, images: DecodedImages, tokenizer: Tokenizer, label_column: str = "") -> None:
+        self.pixels = images.pixels
+        self.image = rows["image"].to_numpy()
+        self.products = rows["product"].to_numpy()
+        self.product = pd.factorize(rows["product"])[0]
+        self.caption = pd.factorize(rows["caption"].map(fold))[0]
+        self.tokens, self.lengths = tokenizer(rows["caption"].tolist())
+        self.labels = np.full(len(rows), NO_LABEL)
+        self.classes: list[str] = []
+        if label_column:
+            self.labels, self.classes = identity_labels(rows, label_column)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def batch(self, which: np.ndarray, device: torch.device) -> Batch:
+        """The batch of the pairs with these numbers."""
+        lengths = torch.from_numpy(self.lengths[which])
+        tokens = torch.from_numpy(self.tokens[which, : int(lengths.max())])
+        product, caption = self.product[which], self.caption[which]
+        positives = (product[:, None] == product) | (caption[:, None] == caption)
+        return Batch(
+            images=gather(self.pixels, self.image[which], device),
+            tokens=tokens.to(device),
+            lengths=lengths,
+            positives=torch.from_numpy(positives).to(device),
+            labels=torch.from_numpy(self.labels[which]).to(device),
+            products=self.products[which].tolist(),
+        )
+
+
+def identity_labels(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, list[str]]:
+    """Class numbers 0..C-1 of an attribute's values, `NO_LABEL` where it is empty, and the values."""
+    if column not in rows:
+        raise InputError(f"no attribute column '{column}' in the catalogue; its columns are {list(rows.columns)}")
+    values = rows[column].replace("", None)
+    numbers, classes = pd.factorize(values, sort=True)
+    if len(classes) < 2:
+        raise InputError(f"the column '{column}' has {len(classes)} different values; a classifier needs two")
+    return np.where(numbers < 0, NO_LABEL, numbers), list(classes)
+
+
+def gather(pixels: np.ndarray, which: np.ndarray, device: torch.device) -> Tensor:
+    """(B, 3, H, W) uint8 images on the device, from (N, H, W, 3) on disk."""
+    return torch.from_numpy(pixels[which]).to(device).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is searched among: the distinct images and the distinct captions of some rows.
+
+    Attributes:
+        images: (N,) indices of the decoded images.
+        captions: M captions, one for each distinct folded caption.
+        relevant: (2, R) positions (image, caption) that belong together: the caption is carried by a
+            product that the image shows.
+        products: the number of products P.
+        product_images: (product id, position of an image) pairs.
+    """
+
+    images: np.ndarray
+    captions: list[str]
+    relevant: Tensor
+    products: int
+    product_images: pd.DataFrame
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> "Gallery":
+        image, images = pd.factorize(rows["image"])
+        caption, _ = pd.factorize(rows["caption"].map(fold))
+        captions = rows["caption"].groupby(caption).first().tolist()
+        pairs = pd.DataFrame({"product": rows["product"].to_numpy(), "image": image, "caption": caption})
+        product_images = pairs[["product", "image"]].drop_duplicates()
+        product_captions = pairs[["product", "caption"]].drop_duplicates()
+        relevant = product_images.merge(product_captions, on="product")[["image", "caption"]].drop_duplicates()
+        return cls(
+            images=images.to_numpy(),
+            captions=captions,
+            relevant=torch.from_numpy(relevant.to_numpy(dtype=np.int64).T.copy()),
+            products=pairs["product"].nunique(),
+            product_images=product_images,
+        )

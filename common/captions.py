@@ -1,0 +1,122 @@
+"""Captions as numbers: folding, the word vocabulary and the tokenizers of transformers."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import InputError
+
+PADDING, UNKNOWN = 0, 1
+WORD = re.compile(r"\w+")
+VOCABULARY_FILE = "vocabulary.json"
+TRANSFORMER_FOLDER = "text_encoder"
+
+Tokens = tuple[np.ndarray, np.ndarray]
+"""(N, L) int64 token numbers padded with 0 at the end, and (N,) int64 lengths of at least 1."""
+
+
+def fold(caption: str) -> str:
+    """The caption without differences of case and white space; equal folded captions are the same."""
+    return " ".join(caption.casefold().split())
+
+
+def words(caption: str) -> list[str]:
+    """The words of a caption: runs of letters and digits, without case."""
+    return WORD.findall(caption.casefold())
+
+
+class Vocabulary:
+    """Numbers for words. Number 0 is padding, 1 any word that the training captions lack.
+
+    Args:
+        known: the words, the first one gets number 2.
+        max_words: longer captions are cut.
+    """
+
+    def __init__(self, known: Sequence[str], max_words: int) -> None:
+        self.known = list(known)
+        self.max_words = max_words
+        self.number = {word: number for number, word in enumerate(known, start=UNKNOWN + 1)}
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[str], min_count: int, max_words: int) -> "Vocabulary":
+        """Collect the words that occur at least `min_count` times, the most frequent first."""
+        counts = Counter(word for caption in captions for word in words(caption))
+        frequent = [word for word, count in counts.items() if count >= min_count]
+        return cls(sorted(frequent, key=lambda word: (-counts[word], word)), max_words)
+
+    def __len__(self) -> int:
+        return len(self.known) + UNKNOWN + 1
+
+    def __call__(self, captions: Sequence[str]) -> Tokens:
+        """Encode captions; one without any word becomes a single unknown word."""
+        numbers = [
+            [self.number.get(word, UNKNOWN) for word in words(caption)[: self.max_words]] or [UNKNOWN]
+            for caption in captions
+        ]
+        return pad(numbers)
+
+    def unknown_share(self, captions: Iterable[str]) -> float:
+        """The share of the captions' words that the vocabulary lacks."""
+        every = [word for caption in captions for word in words(caption)]
+        return sum(word not in self.number for word in every) / max(1, len(every))
+
+    def save(self, folder: Path) -> None:
+        content = {"max_words": self.max_words, "words": self.known}
+        (folder / VOCABULARY_FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Vocabulary":
+        content = json.loads((folder / VOCABULARY_FILE).read_text(encoding="utf-8"))
+        return cls(content["words"], content["max_words"])
+
+
+class TransformerTokenizer:
+    """The tokenizer of a transformers encoder, by hub name or from a local folder.
+
+    Raises:
+        InputError: the tokenizer cannot be had.
+    """
+
+    def __init__(self, name: str, max_words: int) -> None:
+        import transformers
+
+        try:
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"text_weights = {name!r}: no tokenizer there ({first_line(error)}). Give the folder of a "
+                "transformers model, the name of one that this machine can download, or use text_encoder = 'bilstm'"
+            ) from None
+        self.max_words = max_words
+
+    def __call__(self, captions: Sequence[str]) -> Tokens:
+        encoded = self.tokenizer(list(captions), truncation=True, max_length=self.max_words + 2)
+        return pad(encoded["input_ids"])
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder / TRANSFORMER_FOLDER)
+
+    @classmethod
+    def load(cls, folder: Path, max_words: int) -> "TransformerTokenizer":
+        return cls(str(folder / TRANSFORMER_FOLDER), max_words)
+
+
+Tokenizer = Vocabulary | TransformerTokenizer
+
+
+def pad(numbers: Sequence[Sequence[int]]) -> Tokens:
+    """Token lists as a (N, L) array padded with 0, and their lengths."""
+    lengths = np.array([len(row) for row in numbers], dtype=np.int64)
+    padded = np.full((len(numbers), int(lengths.max(initial=1))), PADDING, dtype=np.int64)
+    for row, values in zip(padded, numbers, strict=True):
+        row[: len(values)] = values
+    return padded, lengths
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

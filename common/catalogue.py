@@ -1,0 +1,240 @@
+"""A catalogue: products, their images, captions and attributes."""
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+from common.captions import fold
+from common.errors import InputError
+from common.formats import kaggle, parquet, table
+from common.formats.source import Source
+
+FORMATS = (kaggle, parquet, table)
+COMMON_NAMES = {
+    "image": ("image", "image_path", "image_file", "image_name", "img", "filename", "file_name", "file", "path", "photo"),
+    "caption": ("caption", "text", "title", "productDisplayName", "description", "product_name", "name"),
+    "id": ("id", "product_id", "item_ID", "item_id", "product", "sku", "article_id"),
+}  # fmt: skip
+EXAMPLES = 3
+
+
+@dataclass
+class Report:
+    """What was found out about a catalogue, and which rows it lost for which reason."""
+
+    found: list[str] = field(default_factory=list)
+    unusable: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """reason -> the places of the rows (line numbers) that are left out"""
+
+    def lines(self) -> list[str]:
+        left_out = []
+        for reason, places in self.unusable.items():
+            examples = "; ".join(places[:EXAMPLES]) + ("; ..." if len(places) > EXAMPLES else "")
+            left_out.append(f"left out {rows(len(places))}: {reason} ({examples})")
+        return self.found + left_out
+
+    def refuse_unusable(self, path: Path) -> None:
+        """Raise an `InputError` that lists the unusable rows, if there are any (`--strict`)."""
+        if self.unusable:
+            total = sum(map(len, self.unusable.values()))
+            listing = "\n  ".join(self.lines()[len(self.found) :])
+            raise InputError(f"{path}: {rows(total)} cannot be used, and --strict is given:\n  {listing}")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products with images and captions.
+
+    Attributes:
+        path: where it was opened.
+        rows: one (image, caption) pair a row, with the columns `product` (str), `image` (int, an
+            index into the images), `caption` (str), `place` (line or row in the file), and one
+            column an attribute (str, "" where missing).
+        attributes: names of the attribute columns.
+        fingerprint: changes when an id, a caption, an attribute or the name or size of an image does.
+        image_paths: the file of each image; empty when the images stand in `shards`.
+        shards: parquet files; image i is then the i-th of their rows.
+        report: what was found, and what was left out for which reason.
+    """
+
+    path: Path
+    rows: pd.DataFrame
+    attributes: list[str]
+    fingerprint: str
+    image_paths: list[Path]
+    shards: list[Path]
+    image_count: int
+    report: Report
+
+    def image_sources(self) -> Iterator[Path | bytes | None]:
+        """The file or the bytes of every image, in the order of the image index."""
+        return parquet.read_images(self.shards) if self.shards else iter(self.image_paths)
+
+    def image_state(self) -> str:
+        """A hash of the names, sizes and times of the image files: it changes when an image may have."""
+        files = self.shards or self.image_paths
+        return digest([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+    def without(self, unusable: pd.Series, reason: str) -> "Catalogue":
+        """The catalogue without the rows of a boolean mask, which are reported under `reason`."""
+        if not unusable.any():
+            return self
+        self.report.unusable[reason] += list(self.rows.loc[unusable, "place"])
+        return replace(self, rows=self.rows[~unusable].reset_index(drop=True))
+
+
+def open_catalogue(
+    path: Path,
+    image_column: str | None = None,
+    caption_column: str | None = None,
+    id_column: str | None = None,
+    image_root: Path | None = None,
+    strict: bool = False,
+) -> Catalogue:
+    """Open a Kaggle folder, a parquet file or folder of shards, or a CSV, TSV or JSONL table.
+
+    Nothing is decoded here: images that turn out to be unreadable are reported when the cache of
+    decoded images is built (`images.open_images`).
+
+    Raises:
+        InputError: the path does not exist or is no catalogue, a column cannot be found, no row
+            can be used, or `strict` is set and some row cannot be used.
+    """
+    path = Path(path).expanduser().resolve()
+    source = read_source(path)
+    chosen = choose_columns(source, {"image": image_column, "caption": caption_column, "id": id_column})
+    source.frame = source.frame.reset_index(drop=True)
+    report = Report(list(source.found))
+    for reason, place in source.unusable:
+        report.unusable[reason].append(place)
+    report.found.append("columns: " + ", ".join(f"{what} = {name or '(none)'}" for what, name in chosen.items()))
+
+    table_rows, attributes = tidy(source, chosen)
+    catalogue = Catalogue(path, table_rows, attributes, "", [], source.shards, len(table_rows), report)
+    catalogue = catalogue.without(table_rows["caption"] == "", "no caption")
+    catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
+    repeated = catalogue.rows.duplicated(["product", "image", "caption"])
+    catalogue = catalogue.without(repeated, "the same product, image and caption as an earlier row")
+    if strict:
+        report.refuse_unusable(path)
+    if catalogue.rows.empty:
+        raise InputError("\n  ".join([f"{path}: an empty catalogue, no row can be used", *report.lines()]))
+    remark_on_defects(catalogue)
+    return replace(catalogue, fingerprint=fingerprint(catalogue))
+
+
+def read_source(path: Path) -> Source:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give --data the path of a catalogue")
+    for reader in FORMATS:
+        if reader.matches(path):
+            return reader.read(path)
+    raise InputError(
+        f"{path}: not a catalogue; expected a folder with styles.csv and images/, a .parquet file or a "
+        "folder of them, or a .csv, .tsv or .jsonl table with an image and a caption column"
+    )
+
+
+def choose_columns(source: Source, asked_for: dict[str, str | None]) -> dict[str, str | None]:
+    """The image, caption and id column: the one asked for, else the format's, else a common name."""
+    names, chosen = list(source.frame.columns), {}
+    for what, name in asked_for.items():
+        if name is not None and name not in names:
+            raise InputError(f"{source.path}: no column '{name}' (--{what}-column); its columns are {names}")
+        chosen[what] = name or source.columns.get(what) or guess(names, COMMON_NAMES[what])
+        if chosen[what] is None and what != "id":
+            raise InputError(f"{source.path}: no {what} column found among {names}; name it with --{what}-column NAME")
+    return chosen
+
+
+def guess(names: list[str], candidates: tuple[str, ...]) -> str | None:
+    lower = {name.lower(): name for name in reversed(names)}
+    return next((lower[candidate.lower()] for candidate in candidates if candidate.lower() in lower), None)
+
+
+def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, list[str]]:
+    """Rows with the columns product, image (still as found), caption, place and the attributes."""
+    frame = source.frame.astype("object")
+    frame = frame.where(frame.notna(), "").map(lambda value: " ".join(str(value).split()))
+    count = len(frame)
+    tidy_rows = {
+        "product": frame[chosen["id"]] if chosen["id"] else pd.Series([""] * count, dtype="object"),
+        "image": pd.Series(range(count)) if source.shards else frame[chosen["image"]],
+        "caption": frame[chosen["caption"]],
+        "place": pd.Series(source.lines, dtype="object"),
+    }
+    attributes = [name for name in frame.columns if name not in chosen.values() and name not in tidy_rows]
+    tidy_rows |= {name: frame[name] for name in attributes}
+    result = pd.DataFrame(tidy_rows)
+    # without an id every image is a product of its own
+    nameless = result["product"] == ""
+    result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(str)
+    return result, attributes
+
+
+def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
+    """Replace the file names in `rows["image"]` by indices into the distinct files that exist."""
+    if catalogue.shards:
+        return catalogue
+    names = catalogue.rows["image"]
+    catalogue = catalogue.without(names == "", "no image named")
+    is_url = catalogue.rows["image"].str.match(r"https?://", case=False)
+    catalogue = catalogue.without(is_url.astype(bool), "the image is a URL; download it and name the file")
+    paths = {name: folder / name for name in catalogue.rows["image"].unique()}
+    missing = {name for name, path in paths.items() if not path.is_file()}
+    if missing and len(missing) == len(paths):
+        first = next(iter(paths.values()))
+        raise InputError(f"{catalogue.path}: none of its {len(paths)} images exists; the first would be {first}. "
+                         "Image paths are relative to the table; name another folder with --image-root DIR")  # fmt: skip
+    catalogue = catalogue.without(catalogue.rows["image"].isin(missing), "the image file does not exist")
+    codes, distinct = pd.factorize(catalogue.rows["image"])
+    files = [paths[name] for name in distinct]
+    return replace(catalogue, rows=catalogue.rows.assign(image=codes), image_paths=files, image_count=len(files))
+
+
+def remark_on_defects(catalogue: Catalogue) -> None:
+    """Report what may surprise in rows that are kept."""
+    table_rows, remarks = catalogue.rows, []
+    shared = table_rows["caption"].map(fold)
+    products = table_rows["product"].groupby(shared).transform("nunique")
+    remarks.append((int((products > 1).sum()), "share their caption with another product"))
+    for name in catalogue.attributes:
+        remarks.append((int((table_rows[name] == "").sum()), f"without a value for '{name}'"))
+        if "colo" in name.lower():
+            remarks.append((contradictions(shared, table_rows[name]), f"whose caption names another '{name}' only"))
+    catalogue.report.found += [f"kept {rows(count)} {what}" for count, what in remarks if count]
+
+
+def contradictions(captions: pd.Series, attribute: pd.Series) -> int:
+    """How many captions name another value of the attribute, and not their own ("navy" is in "navy blue")."""
+    own = attribute.str.lower()
+    values = sorted(set(own) - {""}, key=len, reverse=True)
+    any_value = re.compile(r"\b(?:" + "|".join(map(re.escape, values)) + r")\b")
+
+    def contradicts(caption: str, value: str) -> bool:
+        named = any_value.findall(caption)
+        return value != "" and bool(named) and not any(name in value or value in name for name in named)
+
+    return sum(contradicts(caption, value) for caption, value in zip(captions, own, strict=True)) if values else 0
+
+
+def fingerprint(catalogue: Catalogue) -> str:
+    """A hash of the rows and of the names and sizes of the images, the same wherever the data lies."""
+    files = catalogue.shards or catalogue.image_paths
+    sizes = [(file.name, file.stat().st_size) for file in files]
+    columns = ["product", "image", "caption", *catalogue.attributes]
+    return digest([sizes, columns, catalogue.rows[columns].to_numpy().tolist()])
+
+
+def digest(content: object) -> str:
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()
+
+
+def rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"

@@ -1,0 +1,151 @@
+"""The run folder: everything that a training writes and an evaluation reads."""
+
+import importlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from common.captions import Tokenizer
+from common.errors import InputError
+from common.images import write_atomically
+from common.options import CatalogueOptions, TrainOptions
+from common.text_encoders import load_tokenizer, save_text_config
+
+MODELS = ("deep_cmpl", "siamese", "correlational")
+CONFIG, MODEL, STATE = "config.json", "model.safetensors", "training_state.pt"
+TRAIN_PRODUCTS = "train_products.json"
+
+
+class Run:
+    """A run folder; every file in it is written to a temporary name first.
+
+    Attributes:
+        folder: where it is.
+        resumed: whether an earlier state is to be continued.
+    """
+
+    def __init__(self, folder: Path, resumed: bool = False) -> None:
+        self.folder = folder
+        self.resumed = resumed
+
+    @classmethod
+    def start(cls, options: TrainOptions) -> "Run":
+        """Prepare the output folder: new, emptied with --overwrite, or as it is with --resume.
+
+        Raises:
+            InputError: the folder holds something and neither option is given, or --overwrite is
+                given for a folder that is no run.
+        """
+        folder = options.output
+        if options.resume:
+            resumed = (folder / STATE).is_file()
+            print(f"run: {folder}, " + ("resumed" if resumed else "no saved state yet, starting over"))
+            return cls(folder, resumed)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"--output {folder}: a file is in the way; name a folder")
+        if folder.is_dir() and any(folder.iterdir()):
+            if not options.overwrite:
+                raise InputError(
+                    f"{folder}: not empty; go on with the run there (--resume), delete it (--overwrite), "
+                    "or name another folder (--output)"
+                )
+            if not (folder / CONFIG).is_file():
+                raise InputError(f"{folder}: not a run (no {CONFIG}), so --overwrite will not delete it")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"run: {folder}")
+        return cls(folder)
+
+    def write_config(
+        self,
+        model: str,
+        settings: Any,
+        options: CatalogueOptions,
+        facts: dict[str, Any],
+        train_products: Iterable[str],
+    ) -> None:
+        """Write config.json (what was run, on which data, with which versions and hardware) and what is trained on."""
+        write_atomically(self.folder / TRAIN_PRODUCTS, json.dumps(sorted(set(train_products))))
+        recorded = {key: asdict(options)[key] for key in ("data", "image_root")}
+        recorded = {key: None if path is None else str(Path(path).resolve()) for key, path in recorded.items()}
+        for key in ("image_column", "caption_column", "id_column"):
+            recorded[key] = getattr(options, key)
+        config = {
+            "model": model,
+            "hyperparameters": asdict(settings),
+            "data": {"options": recorded, **facts.pop("data")},
+            **facts,
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_atomically(self.folder / CONFIG, json.dumps(config, indent=2))
+
+    def save_tokenizer(self, tokenizer: Tokenizer, model: nn.Module) -> None:
+        tokenizer.save(self.folder)
+        save_text_config(model.text_encoder, self.folder)
+
+    def save_model(self, model: nn.Module) -> None:
+        """Write the weights, as contiguous tensors."""
+        part = self.folder / f"{MODEL}.part"
+        safetensors.torch.save_file({key: value.contiguous() for key, value in model.state_dict().items()}, part)
+        os.replace(part, self.folder / MODEL)
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        part = self.folder / f"{STATE}.part"
+        torch.save(state, part)
+        os.replace(part, self.folder / STATE)
+
+    def load_state(self, device: torch.device) -> dict[str, Any]:
+        """Read the training state; nothing but tensors and plain values is accepted.
+
+        Raises:
+            InputError: the file is broken.
+        """
+        try:
+            return torch.load(self.folder / STATE, map_location=device, weights_only=True)
+        except Exception as error:  # torch, zipfile and pickle each raise their own
+            raise InputError(f"{self.folder / STATE}: not a training state that can be read ({error})") from None
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        write_atomically(self.folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+
+
+def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tuple[nn.Module, Tokenizer]:
+    """The trained model of a run, in evaluation mode, and its tokenizer; nothing is downloaded.
+
+    Raises:
+        InputError: a file is missing or broken, or the weights do not fit the configuration.
+    """
+    if config["model"] not in MODELS:
+        raise InputError(f"{folder / CONFIG}: unknown model {config['model']!r}; expected one of {MODELS}")
+    module = importlib.import_module(f"{config['model']}.model")
+    settings = SimpleNamespace(**config["hyperparameters"])
+    try:
+        tokenizer = load_tokenizer(settings, folder)
+        state = safetensors.torch.load_file(folder / MODEL, device=str(device))
+    except FileNotFoundError as error:
+        missing = getattr(error, "filename", None) or folder / MODEL
+        raise InputError(f"{missing}: missing; the run was interrupted before its first validation") from None
+    except (safetensors.SafetensorError, json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{folder}: a broken run, a file of it cannot be read ({error})") from None
+    model = module.build_model(settings, tokenizer, precision=getattr(torch, config["precision"]), folder=folder)
+    model = model.to(device).eval()
+    try:
+        missing = model.load_state_dict(state, strict=False).missing_keys  # what only training needs is left
+    except RuntimeError as error:
+        raise InputError(f"{folder / MODEL}: the weights do not fit {CONFIG} ({error})") from None
+    if missing:
+        raise InputError(f"{folder / MODEL}: lacks {len(missing)} tensors, '{missing[0]}' among them")
+    return model, tokenizer

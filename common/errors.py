@@ -1,0 +1,34 @@
+"""What a user did wrong, told in one message."""
+
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """A path, a data file, an option or a hyperparameter that cannot be used.
+
+    The message says what was found, what was expected and what to do; scripts
+    print it without a traceback and exit with code 2.
+    """
+
+
+class TrainingStopped(RuntimeError):
+    """A training that cannot go on: interrupted, or its loss is not finite."""
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main`; what is no defect of the program ends in one message without a traceback.
+
+    Exit code 2 for an `InputError`, 1 for `TrainingStopped`, 130 for Ctrl-C.
+    """
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TrainingStopped as stopped:
+        print(f"stopped: {stopped}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)

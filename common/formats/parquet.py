@@ -1,0 +1,75 @@
+"""A parquet file, or a folder of shards, with an `image` column of {bytes, path}.
+
+The layout of the public mirrors `ashraq/fashion-product-images-small` and `Marqo/KAGL`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from common.errors import InputError
+from common.formats.source import Source
+
+IMAGE = "image"
+IMAGES_AT_ONCE = 1024
+
+
+def shards(path: Path) -> list[Path]:
+    """The parquet files at a path, in the order of their names."""
+    if path.is_dir():
+        return sorted(path.glob("*.parquet"))
+    return [path] if path.suffix.lower() == ".parquet" and path.is_file() else []
+
+
+def matches(path: Path) -> bool:
+    return bool(shards(path))
+
+
+def read(path: Path) -> Source:
+    """Read everything but the images.
+
+    Raises:
+        InputError: a file is not parquet, has other columns than the first one, or has no
+            `image` column of {bytes, path}.
+    """
+    files = shards(path)
+    frames, lines = [], []
+    for file in files:
+        try:
+            schema = pq.read_schema(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{file}: not a readable parquet file ({error})") from None
+        if IMAGE not in schema.names or not is_image(schema.field(IMAGE).type):
+            raise InputError(f"{file}: expected a column '{IMAGE}' of {{bytes, path}}, found {schema.names}")
+        names = [name for name in schema.names if name != IMAGE]
+        frames.append(pq.read_table(file, columns=names).to_pandas())
+        if list(frames[-1].columns) != list(frames[0].columns):
+            raise InputError(f"{file}: its columns differ from those of {files[0]}; move it elsewhere")
+        prefix = f"{file.name}, " if len(files) > 1 else ""
+        lines += [f"{prefix}row {row}" for row in range(len(frames[-1]))]
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame.apply(as_strings)
+    source = Source(path, frame, lines, columns={"image": IMAGE}, shards=files)
+    source.found.append(f"parquet, {len(files)} file{'s' * (len(files) > 1)}")
+    return source
+
+
+def is_image(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+
+
+def as_strings(column: pd.Series) -> pd.Series:
+    """Values as strings, whole floats (a year with gaps) without their '.0'; missing stays missing."""
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype("object").where(column.notna(), None).map(str, na_action="ignore")
+
+
+def read_images(files: list[Path]) -> Iterator[bytes | None]:
+    """The bytes of every image, in the order of the rows; None where they are missing."""
+    for file in files:
+        for batch in pq.ParquetFile(file).iter_batches(IMAGES_AT_ONCE, columns=[IMAGE]):
+            yield from batch.column(0).field("bytes").to_pylist()

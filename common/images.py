@@ -1,0 +1,176 @@
+"""Images: decoding, the cache of decoded images, augmentation on the device."""
+
+import hashlib
+import io
+import json
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from tqdm import tqdm
+
+from common.catalogue import Catalogue, digest
+
+WHITE = (255, 255, 255)
+CACHE_FOLDER = Path(__file__).resolve().parents[1] / "data" / "cache"
+DECODED_AT_ONCE = 1024
+CACHE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DecodedImages:
+    """Every image of a catalogue, decoded once.
+
+    Attributes:
+        pixels: (N, H, W, 3) uint8, memory-mapped and read-only; white where an image is unreadable.
+        digests: (N,) hash of each image's file content.
+        errors: image index -> why it could not be decoded.
+        remarks: what may surprise about the images, in words.
+    """
+
+    pixels: np.ndarray
+    digests: np.ndarray
+    errors: dict[int, str]
+    remarks: list[str]
+
+
+def open_images(catalogue: Catalogue, size: tuple[int, int], folder: Path = CACHE_FOLDER) -> DecodedImages:
+    """The decoded images of a catalogue, from the cache if its image files have not changed.
+
+    Args:
+        size: (height, width) in pixels; the aspect ratio is kept and the rest padded with white.
+        folder: where the caches lie; one a catalogue and size, older states of it are removed.
+    """
+    height, width = size
+    where = f"{catalogue.path.name}-{digest(str(catalogue.path))}-{height}x{width}"
+    key = digest([CACHE_VERSION, catalogue.image_state()])
+    pixels_file, facts_file = folder / f"{where}-{key}.npy", folder / f"{where}-{key}.json"
+    if not (pixels_file.is_file() and facts_file.is_file()):
+        folder.mkdir(parents=True, exist_ok=True)
+        build_cache(catalogue, size, pixels_file, facts_file)
+        for old in folder.glob(f"{where}-*"):
+            if old.stem != pixels_file.stem and old.suffix in (".npy", ".json"):
+                old.unlink(missing_ok=True)
+    facts = json.loads(facts_file.read_text())
+    errors = {int(image): reason for image, reason in facts["errors"].items()}
+    return DecodedImages(np.load(pixels_file, mmap_mode="r"), np.array(facts["digests"], dtype=object), errors,
+                         facts["remarks"])  # fmt: skip
+
+
+def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, facts_file: Path) -> None:
+    """Decode every image on all cores into `pixels_file`, through temporary files."""
+    digests, errors, sizes = [], {}, Counter()
+    shape = (catalogue.image_count, *size, 3)
+    part = pixels_file.with_suffix(f".{os.getpid()}.part")
+    sources = catalogue.image_sources()
+    try:
+        with (
+            part.open("wb") as file,
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            tqdm(total=catalogue.image_count, desc=f"decoding images to {size[0]}x{size[1]}", unit="image") as bar,
+        ):
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(file, header)
+            while chunk := list(islice(sources, DECODED_AT_ONCE)):
+                for pixels, image_digest, found in pool.map(lambda source: read_image(source, size), chunk):
+                    if isinstance(found, str):
+                        errors[len(digests)] = found
+                    else:
+                        sizes[found] += 1
+                    digests.append(image_digest)
+                    file.write(pixels.tobytes())
+                bar.update(len(chunk))
+        write_atomically(facts_file, json.dumps({"digests": digests, "errors": errors, "remarks": remark_on(sizes)}))
+        os.replace(part, pixels_file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remark_on(sizes: Counter) -> list[str]:
+    """Say which size most images have, and how many have another."""
+    if not sizes:
+        return []
+    (height, width), count = sizes.most_common(1)[0]
+    others = sizes.total() - count
+    return [f"images are {height}x{width} (height x width)" + (f", {others:,} of them are not" if others else "")]
+
+
+def read_image(source: Path | bytes | None, size: tuple[int, int]) -> tuple[np.ndarray, str, tuple[int, int] | str]:
+    """Pixels (H, W, 3) uint8, the content's hash, and the original size or what is wrong with the image."""
+    blank = np.full((*size, 3), WHITE, dtype=np.uint8)
+    if source is None:
+        return blank, "", "no image bytes"
+    try:
+        content = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        return blank, "", f"unreadable file, {error.strerror}"
+    image_digest = hashlib.blake2b(content, digest_size=12).hexdigest()
+    try:
+        pixels, original_size = decode(content, size)
+        return pixels, image_digest, original_size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow reports broken files by any of these, depending on the format
+        reason = str(error).split(" <")[0] or type(error).__name__
+        return blank, image_digest, reason
+
+
+def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode to (H, W, 3) uint8: upright, on white, scaled to fit with its aspect ratio, padded with white.
+
+    Also returns the original (height, width).
+    """
+    height, width = size
+    with Image.open(io.BytesIO(content)) as image:
+        original = (image.height, image.width)
+        image.draft("RGB", (2 * width, 2 * height))  # JPEG: decode at a coarser scale where that is enough
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (*WHITE, 255)), image)
+        image = image.convert("RGB")
+        padded = ImageOps.pad(image, (width, height), Image.Resampling.BICUBIC, color=WHITE)
+        return np.asarray(padded), original
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a killed writer, never leaves half of it."""
+    part = path.with_suffix(f"{path.suffix}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator | None = None) -> Tensor:
+    """Flip half of the images left to right and shift each, the border repeated.
+
+    No colour jitter: colours are words in the captions.
+
+    Args:
+        images: (B, 3, H, W) uint8, on any device.
+        flip: whether to flip.
+        shift: largest shift as a share of the height and width.
+        generator: source of randomness on the CPU; the global one if None.
+
+    Returns:
+        (B, 3, H, W) uint8 on the same device.
+    """
+    count, _, height, width = images.shape
+    if flip:
+        flipped = torch.rand(count, generator=generator) < 0.5
+        images = torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
+    reach_y, reach_x = round(shift * height), round(shift * width)
+    if reach_y == reach_x == 0:
+        return images
+    move_y = torch.randint(-reach_y, reach_y + 1, (count, 1), generator=generator)
+    move_x = torch.randint(-reach_x, reach_x + 1, (count, 1), generator=generator)
+    y = (torch.arange(height) + move_y).clamp(0, height - 1).to(images.device)  # (B, H)
+    x = (torch.arange(width) + move_x).clamp(0, width - 1).to(images.device)  # (B, W)
+    which = torch.arange(count, device=images.device)
+    shifted = images.permute(0, 2, 3, 1)[which[:, None, None], y[:, :, None], x[:, None, :]]  # (B, H, W, 3)
+    return shifted.permute(0, 3, 1, 2)

@@ -1,0 +1,142 @@
+"""The command-line options that all three models share. Nothing here imports torch."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tyro
+
+from common.errors import InputError
+from common.hyperparameters import checked, command_line, from_block, read_block
+
+ROOT = Path(__file__).resolve().parents[1]
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class CatalogueOptions:
+    """Where the catalogue is and how its columns are called."""
+
+    data: Path | None = None
+    """Catalogue: a folder with styles.csv and images/, a .parquet file, or a .csv, .tsv or .jsonl table
+    (None: for training the sample catalogue, for evaluation the data the run was trained on)."""
+    image_column: str | None = None
+    """Column of a table with the image's path (None: guessed from common names)."""
+    caption_column: str | None = None
+    """Column of a table with the caption (None: guessed from common names)."""
+    id_column: str | None = None
+    """Column of a table with the product's id (None: guessed; without one each image is a product)."""
+    image_root: Path | None = None
+    """Folder that the image paths of a table are relative to (None: the table's own folder)."""
+    strict: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Stop with an error when a row of the catalogue cannot be used, instead of reporting and leaving it out."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(CatalogueOptions):
+    """Options of the run."""
+
+    output: Path | None = None
+    """Run folder to write (None: runs/<model> in the repository)."""
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Go on with the run in the output folder where it was interrupted."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Delete the run in the output folder and start again."""
+
+
+@dataclass(frozen=True)
+class EvalOptions(CatalogueOptions):
+    """Options of the evaluation."""
+
+    run: Path | None = None
+    """Run folder that train.py wrote (None: runs/<model> in the repository)."""
+    split: Literal["train", "val", "test", "all"] = "test"
+    """Which products to search among."""
+    relevance: Path | None = None
+    """JSON file {query text: {product id: 1}}: adds Recall@1, Recall@10 and MRR@10 in BEIR style."""
+    json: Path | None = None
+    """File to write the figures to, as JSON."""
+
+
+def train_command_line(model: str, hyperparameters: type[Settings]) -> tuple[TrainOptions, Settings]:
+    """Read the model's README and the command line; with --resume the run's own hyperparameters.
+
+    Raises:
+        InputError: the README's block or an option cannot be used, or, with --resume, an option
+            differs from what the run was started with.
+    """
+    block = read_block(ROOT / model / "README.md")
+    description = f"Train {model} on a catalogue and write a run folder."
+    options, settings = command_line(TrainOptions, from_block(hyperparameters, block), block.comments, description)
+    options = dataclasses.replace(options, output=options.output or ROOT / "runs" / model)
+    if options.resume and options.overwrite:
+        raise InputError("--resume goes on with a run, --overwrite deletes it: give one of the two")
+    if options.resume:
+        config = read_config(options.output, model)
+        started_with = saved_settings(config, hyperparameters, options.output)
+        options, settings = command_line(TrainOptions, started_with, block.comments, description)
+        options = dataclasses.replace(options, output=options.output or ROOT / "runs" / model)
+        refuse_changes(started_with, settings, options.output)
+        options = with_recorded_data(options, config)
+    return options, settings
+
+
+def eval_command_line(model: str) -> EvalOptions:
+    """Parse the options of eval.py."""
+    description = f"Print the image-to-text and text-to-image recall of a trained {model}."
+    options = tyro.cli(EvalOptions, description=description)
+    return dataclasses.replace(options, run=options.run or ROOT / "runs" / model)
+
+
+def read_config(run: Path, model: str) -> dict[str, Any]:
+    """The config.json of a run of `model`.
+
+    Raises:
+        InputError: there is no such run, it cannot be read or it is a run of another model.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise InputError(f"{run}: no run there (it has no config.json); train one first with {model}/train.py")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = config["model"]
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError) as error:
+        raise InputError(f"{path}: not the configuration of a run ({error!r})") from None
+    if found != model:
+        raise InputError(f"{run}: a run of {found}, not of {model}; use {found}/eval.py or another folder")
+    return config
+
+
+def saved_settings(config: dict[str, Any], hyperparameters: type[Settings], run: Path) -> Settings:
+    """The hyperparameters that a run was started with, as the dataclass."""
+    values = config["hyperparameters"]
+    names = {field.name for field in dataclasses.fields(hyperparameters)}
+    if names != set(values):
+        raise InputError(f"{run}: written by another version, its hyperparameters differ in {names ^ set(values)}")
+    hints = {field.name: field.type for field in dataclasses.fields(hyperparameters)}
+    where = run / "config.json"
+    return hyperparameters(**{key: checked(values[key], hints[key], f"{where}: {key}") for key in hints})
+
+
+def refuse_changes(started_with: Any, settings: Any, run: Path) -> None:
+    """Raise an `InputError` that names the first hyperparameter that was changed."""
+    for key, value in dataclasses.asdict(settings).items():
+        before = getattr(started_with, key)
+        if value != before:
+            raise InputError(
+                f"--{key.replace('_', '-')} {value}: the run in {run} was started with {before}; "
+                "--resume cannot change it. Leave the option out, or start a new run in another --output"
+            )
+
+
+def with_recorded_data(options: Any, config: dict[str, Any]) -> Any:
+    """Without --data, the catalogue (and its columns) that the run was trained on."""
+    if options.data is not None:
+        return options
+    recorded = config["data"]["options"]
+    paths = {key: Path(recorded[key]) for key in ("data", "image_root") if recorded[key] is not None}
+    return dataclasses.replace(options, **(recorded | paths))

@@ -1,0 +1,101 @@
+"""Text encoders by name: token numbers to one feature a caption."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from common.captions import PADDING, TRANSFORMER_FOLDER, Tokenizer, TransformerTokenizer, Vocabulary, first_line
+from common.errors import InputError
+
+
+class BiLSTM(nn.Module):
+    """Word embeddings, a bidirectional LSTM and the maximum over time (Zhang and Lu 2018, section 3.2).
+
+    The sequences are packed, so the backward direction starts at each caption's own last word,
+    and padding takes no part in the maximum.
+    """
+
+    def __init__(self, vocabulary_size: int, word_dim: int, hidden_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.dim = 2 * hidden_dim
+        self.embedding = nn.Embedding(vocabulary_size, word_dim, padding_idx=PADDING)
+        self.lstm = nn.LSTM(word_dim, hidden_dim, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, 2 * hidden_dim)"""
+        vectors = self.dropout(self.embedding(tokens))  # (B, L, word_dim)
+        packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, padding_value=float("-inf"), total_length=tokens.shape[1]
+        )  # (B, L, 2 * hidden_dim)
+        return self.dropout(states.amax(1))
+
+
+class Transformer(nn.Module):
+    """Any encoder of transformers, its last states averaged over the caption's tokens."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.dim = model.config.hidden_size
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, hidden size)"""
+        mask = torch.arange(tokens.shape[1]) < lengths[:, None]  # (B, L)
+        mask = mask.to(tokens.device)
+        states = self.model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state  # (B, L, D)
+        states = states.float() * mask[..., None]
+        return states.sum(1) / mask.sum(1, keepdim=True)
+
+
+def build_tokenizer(settings: Any, train_captions: list[str]) -> Tokenizer:
+    """The tokenizer that the text encoder needs; a vocabulary comes from the training captions alone."""
+    if settings.text_encoder == "bert":
+        return TransformerTokenizer(settings.text_weights, settings.max_words)
+    return Vocabulary.from_captions(train_captions, settings.min_word_count, settings.max_words)
+
+
+def load_tokenizer(settings: Any, folder: Path) -> Tokenizer:
+    """The tokenizer of a run folder."""
+    if settings.text_encoder == "bert":
+        return TransformerTokenizer.load(folder, settings.max_words)
+    return Vocabulary.load(folder)
+
+
+def build_text_encoder(settings: Any, tokenizer: Tokenizer, folder: Path | None = None) -> nn.Module:
+    """Build an encoder.
+
+    Args:
+        settings: the hyperparameters whose names begin with text, word or lstm.
+        tokenizer: what `build_tokenizer` or `load_tokenizer` gave.
+        folder: a run folder whose weights will be loaded: nothing pretrained is fetched then.
+
+    Raises:
+        InputError: the pretrained encoder cannot be had.
+    """
+    if settings.text_encoder == "bilstm":
+        return BiLSTM(len(tokenizer), settings.word_dim, settings.lstm_dim, settings.dropout)
+    import transformers
+
+    # a checkpoint that also holds a classifier or pooler is reported at length; it is of no concern here
+    transformers.logging.set_verbosity_error()
+    if folder is not None:
+        config = transformers.AutoConfig.from_pretrained(folder / TRANSFORMER_FOLDER)
+        return Transformer(transformers.AutoModel.from_config(config))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Transformer(transformers.AutoModel.from_pretrained(settings.text_weights))
+    except (OSError, ValueError) as error:
+        raise InputError(f"text_weights = {settings.text_weights!r}: no model there ({first_line(error)})") from None
+
+
+def save_text_config(encoder: nn.Module, folder: Path) -> None:
+    """Write what `build_text_encoder` needs to rebuild a transformers encoder from a run folder."""
+    if isinstance(encoder, Transformer):
+        encoder.model.config.save_pretrained(folder / TRANSFORMER_FOLDER)

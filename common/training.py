@@ -1,0 +1,304 @@
+"""The one training loop. The method is a function from a batch to named losses; their sum is minimised."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from common.batches import Batch, Data, Gallery, Pairs, load_data
+from common.captions import Tokenizer, Vocabulary
+from common.checkpoints import Run
+from common.devices import choose_device, describe, resolve_precision, seed_everything
+from common.errors import InputError, TrainingStopped
+from common.evaluation import validate
+from common.images import augment
+from common.monitoring import Monitor
+from common.options import TrainOptions, read_config
+from common.splits import require_splits
+from common.text_encoders import build_tokenizer
+
+Losses = Callable[[Batch], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a training needs beside its model and its losses."""
+
+    run: Run
+    settings: Any
+    device: torch.device
+    precision: torch.dtype
+    data: Data
+    tokenizer: Tokenizer
+    train: Pairs
+    val: Gallery
+    batch_size: int
+
+
+@dataclass
+class Progress:
+    """Where a training is; saved and restored as it is."""
+
+    epoch: int = 0
+    step: int = 0
+    """steps done in this epoch"""
+    sums: dict[str, float] = field(default_factory=dict)
+    """sum of each loss over these steps"""
+    seconds: float = 0.0
+    """training time in this epoch so far"""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """a record an epoch, as in metrics.jsonl"""
+    best_rsum: float = -1.0
+    best_epoch: int = 0
+    finished: bool = False
+
+
+def prepare(
+    model: str, options: TrainOptions, settings: Any, sample: Callable[[], Path], label_column: str = ""
+) -> Session:
+    """Open the catalogue and the run folder, seed, choose the device, and write the run's config.json.
+
+    Args:
+        model: its name.
+        options: of the command line.
+        settings: the hyperparameters.
+        sample: makes the sample catalogue, for when no other is named.
+        label_column: attribute whose values are identity labels, "" for none.
+
+    Raises:
+        InputError: the catalogue, the device or the run folder cannot be used, or --resume finds
+            other data than the run was started with.
+    """
+    device = choose_device(options.device)
+    precision = resolve_precision(settings.precision, device)
+    run = Run.start(options)
+    data = load_data(options, settings.image_size, sample)
+    require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
+    facts = {
+        "data": {"fingerprint": data.catalogue.fingerprint},
+        "precision": str(precision).removeprefix("torch."),
+        "device": describe(device),
+    }
+    if run.resumed:
+        precision = refuse_other_data(run, model, data)
+    else:
+        run.write_config(model, settings, options, facts, data.rows("train")["product"])
+    seed_everything(settings.seed)
+    train_rows = data.rows("train")
+    tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
+    train = Pairs(train_rows, data.images, tokenizer, label_column)
+    val = Gallery.of(data.rows("val"))
+    if isinstance(tokenizer, Vocabulary):
+        unknown = tokenizer.unknown_share(val.captions)
+        print(
+            f"vocabulary: {len(tokenizer):,} words of the train captions; {unknown:.1%} of the words in val are unknown"
+        )
+    print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
+    batch_size = min(settings.batch_size, len(train))
+    return Session(run, settings, device, precision, data, tokenizer, train, val, batch_size)
+
+
+def refuse_other_data(run: Run, model: str, data: Data) -> torch.dtype:
+    """Check that a resumed run sees the data it was started with; returns the run's precision."""
+    config = read_config(run.folder, model)
+    started_with, found = config["data"]["fingerprint"], data.catalogue.fingerprint
+    if started_with != found:
+        raise InputError(
+            f"{data.catalogue.path}: not the data that the run in {run.folder} was started with (fingerprint "
+            f"{found} instead of {started_with}); give that data, or start a new run in another --output"
+        )
+    return getattr(torch, config["precision"])
+
+
+def fit(model: nn.Module, losses: Losses, session: Session, at_chance: dict[str, Tensor]) -> None:
+    """Train, validate after each epoch, keep the model that is best by validation rSum.
+
+    Args:
+        model: with `encode_image`, `encode_text` and the submodule `image_encoder`.
+        losses: from a batch to named losses, each a (); their sum is minimised.
+        session: from `prepare`.
+        at_chance: the losses of embeddings that know nothing, for the log.
+
+    Raises:
+        TrainingStopped: a loss is not finite, or the user interrupted (after saving).
+    """
+    settings, run = session.settings, session.run
+    steps = max(1, len(session.train) // session.batch_size)
+    optimizer = build_optimizer(model, settings)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_share(step, settings.epochs * steps, settings.warmup)
+    )
+    progress = Progress()
+    if run.resumed:
+        progress = restore(run, session.device, model, optimizer, schedule)
+    else:
+        run.save_tokenizer(session.tokenizer, model)
+    if progress.finished:
+        print(f"{run.folder}: this run is finished (epoch {progress.epoch}); nothing to resume")
+        return
+    monitor = Monitor(run.folder, {name: float(value) for name, value in at_chance.items()}, progress.epoch)
+    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar:
+        while not progress.finished:
+            for batch in epoch_batches(session, progress, steps):
+                train_step(model, losses, batch, optimizer, schedule, settings, progress)
+                bar.update(session.batch_size)
+                if interrupted():
+                    save(run, model, optimizer, schedule, progress)
+                    raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
+            finish_epoch(model, session, progress, steps, optimizer)
+            bar.write(monitor.epoch(progress.history, progress.best_epoch))
+            save(run, model, optimizer, schedule, progress)
+    monitor.close()
+    print(f"best validation rSum {progress.best_rsum:.1f} in epoch {progress.best_epoch}; the model is in {run.folder}")
+
+
+def epoch_batches(session: Session, progress: Progress, steps: int) -> Iterator[Batch]:
+    """The rest of an epoch: pairs in an order that depends on the seed and the epoch alone."""
+    session_seed = (session.settings.seed, progress.epoch)
+    order = np.random.default_rng(session_seed).permutation(len(session.train))
+    for step in range(progress.step, steps):
+        which = order[step * session.batch_size : (step + 1) * session.batch_size]
+        batch = session.train.batch(which, session.device)
+        images = augment(batch.images, session.settings.flip, session.settings.shift)
+        yield Batch(**{**vars(batch), "images": images})
+
+
+def train_step(
+    model: nn.Module,
+    losses: Losses,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    settings: Any,
+    progress: Progress,
+) -> None:
+    """Forward, backward and update; adds the losses to the progress."""
+    started = time.perf_counter()
+    model.train()
+    terms = losses(batch)
+    total = sum(terms.values())
+    if not torch.isfinite(total):
+        found = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
+        raise TrainingStopped(
+            f"the loss is not finite in epoch {progress.epoch + 1}, step {progress.step + 1} ({found}); "
+            f"lower the learning rate or look at the batch's products: {', '.join(batch.products)}"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    if settings.gradient_clip:
+        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+    optimizer.step()
+    schedule.step()
+    for name, value in terms.items():
+        progress.sums[name] = progress.sums.get(name, 0.0) + value.item()
+    progress.step += 1
+    progress.seconds += time.perf_counter() - started
+
+
+def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: int, optimizer: Any) -> None:
+    """Validate, record the epoch, keep the model if it is the best, decide whether to stop."""
+    means = {name: total / progress.step for name, total in progress.sums.items()}
+    validation = validate(model, session.tokenizer, session.data.images, session.val, session.device)
+    progress.epoch += 1
+    progress.history.append({
+        "epoch": progress.epoch,
+        "steps": progress.epoch * steps,
+        "loss": sum(means.values()),
+        **means,
+        "learning_rate": optimizer.param_groups[-1]["lr"],
+        "images_per_second": progress.step * session.batch_size / progress.seconds,
+        "seconds": progress.seconds,
+        "val": validation,
+    })  # fmt: skip
+    if validation["rsum"] > progress.best_rsum:
+        progress.best_rsum, progress.best_epoch = validation["rsum"], progress.epoch
+        session.run.save_model(model)
+    patience = session.settings.patience
+    stale = patience > 0 and progress.epoch - progress.best_epoch >= patience
+    progress.finished = progress.epoch == session.settings.epochs or stale
+    progress.step, progress.sums, progress.seconds = 0, {}, 0.0
+    session.run.write_metrics(progress.history)
+
+
+def build_optimizer(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
+    """AdamW; the image encoder has its own rate, biases and norms have no weight decay."""
+    in_encoder = {id(parameter) for parameter in model.image_encoder.parameters()}
+    groups = []
+    for rate, wanted in ((settings.image_learning_rate, True), (settings.learning_rate, False)):
+        own = [p for p in model.parameters() if p.requires_grad and (id(p) in in_encoder) == wanted]
+        for decay, parameters in (
+            (settings.weight_decay, [p for p in own if p.ndim > 1]),
+            (0.0, [p for p in own if p.ndim <= 1]),
+        ):
+            if parameters:
+                groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
+    return torch.optim.AdamW(groups)
+
+
+def learning_rate_share(step: int, total: int, warmup: float) -> float:
+    """Share of the full rate: a linear warm-up over a share of all steps, then a cosine to zero."""
+    warm = max(1, round(warmup * total))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
+
+
+def save(run: Run, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
+    """Save everything that the rest of the training depends on."""
+    random_state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random_state["cuda"] = torch.cuda.get_rng_state()
+    run.save_state({
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "random": random_state,
+        "progress": asdict(progress),
+    })  # fmt: skip
+
+
+def restore(run: Run, device: torch.device, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:
+    """Put a saved state back and return where the training was."""
+    state = run.load_state(device)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    torch.set_rng_state(state["random"]["cpu"].cpu())
+    if "cuda" in state["random"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["random"]["cuda"].cpu())
+    return Progress(**state["progress"])
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a question that can be asked between steps; a second Ctrl-C acts at once."""
+    asked = False
+
+    def ask(number: int, _frame: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        print("\ninterrupt: saving the state after this step", flush=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def progress_bar(progress: Progress, steps: int, session: Session) -> tqdm:
+    done = (progress.epoch * steps + progress.step) * session.batch_size
+    total = session.settings.epochs * steps * session.batch_size
+    return tqdm(total=total, initial=done, desc="training", unit="image", smoothing=0.05, mininterval=0.5)

@@ -1,0 +1,86 @@
+"""Train Deep CMPL. The hyperparameters stand in this folder's README; any can be given as an option."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.errors import run_script
+from common.hyperparameters import (
+    Count,
+    CountOrZero,
+    Fraction,
+    ImageEncoderName,
+    ImageSize,
+    Precision,
+    Rate,
+    TextEncoderName,
+)  # fmt: skip
+from common.options import train_command_line
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """Names and types; values and explanations stand in the README."""
+
+    image_encoder: ImageEncoderName
+    image_weights: str
+    freeze_image_encoder: bool
+    image_size: ImageSize
+    text_encoder: TextEncoderName
+    text_weights: str
+    word_dim: Count
+    lstm_dim: Count
+    dropout: Fraction
+    min_word_count: Count
+    max_words: Count
+    embedding_dim: Count
+    divergence: Literal["forward", "reverse", "sum"]
+    scale: Literal["paper", "learned"]
+    cmpc_column: str
+    epochs: Count
+    batch_size: Count
+    learning_rate: Rate
+    image_learning_rate: Rate
+    weight_decay: Rate
+    warmup: Fraction
+    gradient_clip: Rate
+    patience: CountOrZero
+    flip: bool
+    shift: Fraction
+    precision: Precision
+    seed: CountOrZero
+
+
+def main() -> None:
+    options, settings = train_command_line("deep_cmpl", Hyperparameters)
+    # imported only now, so that --help and a mistyped option answer at once
+    import torch
+
+    from common.training import fit, prepare
+    from data.sample import make_sample
+    from deep_cmpl.loss import cmpc, cmpm
+    from deep_cmpl.model import build_model
+
+    session = prepare("deep_cmpl", options, settings, make_sample, label_column=settings.cmpc_column)
+    classes = len(session.train.classes)
+    model = build_model(settings, session.tokenizer, session.precision, classes=classes).to(session.device)
+
+    def losses(batch):
+        image_emb = model.encode_image(batch.images)
+        text_emb = model.encode_text(batch.tokens, batch.lengths)
+        terms = {"cmpm": cmpm(image_emb, text_emb, batch.positives, settings.divergence, model.scale())}
+        if classes:
+            terms["cmpc"] = cmpc(image_emb, text_emb, batch.labels, model.class_weight)
+        return terms
+
+    # embeddings that know nothing are equally near to everything
+    nothing = torch.zeros(session.batch_size, settings.embedding_dim)
+    at_chance = {"cmpm": cmpm(nothing, nothing, torch.eye(session.batch_size, dtype=torch.bool), settings.divergence)}
+    fit(model, losses, session, at_chance)
+
+
+if __name__ == "__main__":
+    run_script(main)
