@@ -241,7 +241,7 @@ def build_optimizer(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
         ):
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def learning_rate_share(step: int, total: int, warmup: float) -> float:
