@@ -17,7 +17,7 @@ from common.formats.source import Source
 
 FORMATS = (kaggle, parquet, table)
 COMMON_NAMES = {
-    "image": ("image", "image_path", "image_file", "image_name", "img", "filename", "file_name", "file", "path", "photo"),
+    "image": ("image", "image_path", "image_file", "image_name", "img", "filename", "file_name", "file", "path"),
     "caption": ("caption", "text", "title", "productDisplayName", "description", "product_name", "name"),
     "id": ("id", "product_id", "item_ID", "item_id", "product", "sku", "article_id"),
 }  # fmt: skip
@@ -190,8 +190,10 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     missing = {name for name, path in paths.items() if not path.is_file()}
     if missing and len(missing) == len(paths):
         first = next(iter(paths.values()))
-        raise InputError(f"{catalogue.path}: none of its {len(paths)} images exists; the first would be {first}. "
-                         "Image paths are relative to the table; name another folder with --image-root DIR")  # fmt: skip
+        raise InputError(
+            f"{catalogue.path}: none of its {len(paths)} images exists; the first would be {first}. "
+            "Image paths are relative to the table; name another folder with --image-root DIR"
+        )
     catalogue = catalogue.without(catalogue.rows["image"].isin(missing), "the image file does not exist")
     codes, distinct = pd.factorize(catalogue.rows["image"])
     files = [paths[name] for name in distinct]

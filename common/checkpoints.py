@@ -3,11 +3,8 @@
 import importlib
 import json
 import os
-import platform
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +17,7 @@ from torch import nn
 from common.captions import Tokenizer
 from common.errors import InputError
 from common.images import write_atomically
-from common.options import CatalogueOptions, TrainOptions
+from common.options import TrainOptions
 from common.text_encoders import load_tokenizer, save_text_config
 
 MODELS = ("deep_cmpl", "siamese", "correlational")
@@ -33,25 +30,27 @@ class Run:
 
     Attributes:
         folder: where it is.
-        resumed: whether an earlier state is to be continued.
+        resumed: whether there is a saved state that is to be continued.
+        overwrite: whether an earlier run there is deleted when this one begins.
     """
 
-    def __init__(self, folder: Path, resumed: bool = False) -> None:
+    def __init__(self, folder: Path, resumed: bool = False, overwrite: bool = False) -> None:
         self.folder = folder
         self.resumed = resumed
+        self.overwrite = overwrite
 
     @classmethod
-    def start(cls, options: TrainOptions) -> "Run":
-        """Prepare the output folder: new, emptied with --overwrite, or as it is with --resume.
+    def open(cls, options: TrainOptions) -> "Run":
+        """Check that the output folder can be used: new or empty, a run to --resume, or one to --overwrite.
 
         Raises:
             InputError: the folder holds something and neither option is given, or --overwrite is
                 given for a folder that is no run.
         """
-        folder = options.output
+        folder = options.output.resolve()
         if options.resume:
             resumed = (folder / STATE).is_file()
-            print(f"run: {folder}, " + ("resumed" if resumed else "no saved state yet, starting over"))
+            print(f"run: {folder}, " + ("resumed" if resumed else "no saved state there, starting over"))
             return cls(folder, resumed)
         if folder.exists() and not folder.is_dir():
             raise InputError(f"--output {folder}: a file is in the way; name a folder")
@@ -63,38 +62,20 @@ class Run:
                 )
             if not (folder / CONFIG).is_file():
                 raise InputError(f"{folder}: not a run (no {CONFIG}), so --overwrite will not delete it")
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         print(f"run: {folder}")
-        return cls(folder)
+        return cls(folder, overwrite=options.overwrite)
 
-    def write_config(
-        self,
-        model: str,
-        settings: Any,
-        options: CatalogueOptions,
-        facts: dict[str, Any],
-        train_products: Iterable[str],
+    def begin(
+        self, config: dict[str, Any], train_products: Iterable[str], tokenizer: Tokenizer, text_encoder: nn.Module
     ) -> None:
-        """Write config.json (what was run, on which data, with which versions and hardware) and what is trained on."""
-        write_atomically(self.folder / TRAIN_PRODUCTS, json.dumps(sorted(set(train_products))))
-        recorded = {key: asdict(options)[key] for key in ("data", "image_root")}
-        recorded = {key: None if path is None else str(Path(path).resolve()) for key, path in recorded.items()}
-        for key in ("image_column", "caption_column", "id_column"):
-            recorded[key] = getattr(options, key)
-        config = {
-            "model": model,
-            "hyperparameters": asdict(settings),
-            "data": {"options": recorded, **facts.pop("data")},
-            **facts,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        """Start the folder. With --overwrite the earlier run is deleted only now, when all input is known to be good."""
+        if self.overwrite and self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / CONFIG, json.dumps(config, indent=2))
-
-    def save_tokenizer(self, tokenizer: Tokenizer, model: nn.Module) -> None:
+        write_atomically(self.folder / TRAIN_PRODUCTS, json.dumps(sorted(set(train_products))))
         tokenizer.save(self.folder)
-        save_text_config(model.text_encoder, self.folder)
+        save_text_config(text_encoder, self.folder)
 
     def save_model(self, model: nn.Module) -> None:
         """Write the weights, as contiguous tensors."""

@@ -167,8 +167,8 @@ def describe_report(report: dict[str, Any], gallery: Gallery, data: Data) -> str
     if "relevance" in report:
         found = report["relevance"]
         lines.append(
-            f"relevance file: {found['queries']:,} queries against {images:,} images: Recall@1 {found['Recall@1']:.4f}, "
-            f"Recall@10 {found['Recall@10']:.4f}, MRR@10 {found['MRR@10']:.4f} "
+            f"relevance file: {found['queries']:,} queries against {images:,} images: "
+            f"Recall@1 {found['Recall@1']:.4f}, Recall@10 {found['Recall@10']:.4f}, MRR@10 {found['MRR@10']:.4f} "
             f"({found['missing']:,} relevant products are not in the gallery and count as not found)"
         )
     return "\n".join(lines)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,34 +13,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.batches import Batch, Data, Gallery, Pairs, load_data
-from common.captions import Tokenizer, Vocabulary
+from common.batches import Batch
 from common.checkpoints import Run
-from common.devices import choose_device, describe, resolve_precision, seed_everything
-from common.errors import InputError, TrainingStopped
+from common.errors import TrainingStopped
 from common.evaluation import validate
 from common.images import augment
 from common.monitoring import Monitor
-from common.options import TrainOptions, read_config
-from common.splits import require_splits
-from common.text_encoders import build_tokenizer
+from common.session import Session
 
 Losses = Callable[[Batch], dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Session:
-    """What a training needs beside its model and its losses."""
-
-    run: Run
-    settings: Any
-    device: torch.device
-    precision: torch.dtype
-    data: Data
-    tokenizer: Tokenizer
-    train: Pairs
-    val: Gallery
-    batch_size: int
 
 
 @dataclass
@@ -60,63 +40,6 @@ class Progress:
     best_rsum: float = -1.0
     best_epoch: int = 0
     finished: bool = False
-
-
-def prepare(
-    model: str, options: TrainOptions, settings: Any, sample: Callable[[], Path], label_column: str = ""
-) -> Session:
-    """Open the catalogue and the run folder, seed, choose the device, and write the run's config.json.
-
-    Args:
-        model: its name.
-        options: of the command line.
-        settings: the hyperparameters.
-        sample: makes the sample catalogue, for when no other is named.
-        label_column: attribute whose values are identity labels, "" for none.
-
-    Raises:
-        InputError: the catalogue, the device or the run folder cannot be used, or --resume finds
-            other data than the run was started with.
-    """
-    device = choose_device(options.device)
-    precision = resolve_precision(settings.precision, device)
-    run = Run.start(options)
-    data = load_data(options, settings.image_size, sample)
-    require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
-    facts = {
-        "data": {"fingerprint": data.catalogue.fingerprint},
-        "precision": str(precision).removeprefix("torch."),
-        "device": describe(device),
-    }
-    if run.resumed:
-        precision = refuse_other_data(run, model, data)
-    else:
-        run.write_config(model, settings, options, facts, data.rows("train")["product"])
-    seed_everything(settings.seed)
-    train_rows = data.rows("train")
-    tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
-    train = Pairs(train_rows, data.images, tokenizer, label_column)
-    val = Gallery.of(data.rows("val"))
-    if isinstance(tokenizer, Vocabulary):
-        unknown = tokenizer.unknown_share(val.captions)
-        print(
-            f"vocabulary: {len(tokenizer):,} words of the train captions; {unknown:.1%} of the words in val are unknown"
-        )
-    print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
-    batch_size = min(settings.batch_size, len(train))
-    return Session(run, settings, device, precision, data, tokenizer, train, val, batch_size)
-
-
-def refuse_other_data(run: Run, model: str, data: Data) -> torch.dtype:
-    """Check that a resumed run sees the data it was started with; returns the run's precision."""
-    config = read_config(run.folder, model)
-    started_with, found = config["data"]["fingerprint"], data.catalogue.fingerprint
-    if started_with != found:
-        raise InputError(
-            f"{data.catalogue.path}: not the data that the run in {run.folder} was started with (fingerprint "
-            f"{found} instead of {started_with}); give that data, or start a new run in another --output"
-        )
-    return getattr(torch, config["precision"])
 
 
 def fit(model: nn.Module, losses: Losses, session: Session, at_chance: dict[str, Tensor]) -> None:
@@ -141,7 +64,7 @@ def fit(model: nn.Module, losses: Losses, session: Session, at_chance: dict[str,
     if run.resumed:
         progress = restore(run, session.device, model, optimizer, schedule)
     else:
-        run.save_tokenizer(session.tokenizer, model)
+        run.begin(session.config, session.train.products, session.tokenizer, model.text_encoder)
     if progress.finished:
         print(f"{run.folder}: this run is finished (epoch {progress.epoch}); nothing to resume")
         return

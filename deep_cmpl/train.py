@@ -59,7 +59,8 @@ def main() -> None:
     # imported only now, so that --help and a mistyped option answer at once
     import torch
 
-    from common.training import fit, prepare
+    from common.session import prepare
+    from common.training import fit
     from data.sample import make_sample
     from deep_cmpl.loss import cmpc, cmpm
     from deep_cmpl.model import build_model

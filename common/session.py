@@ -1,0 +1,116 @@
+"""Everything that a training needs beside its model and its losses."""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from common.batches import Data, Gallery, Pairs, load_data
+from common.captions import Tokenizer, Vocabulary
+from common.checkpoints import Run
+from common.devices import choose_device, describe, resolve_precision, seed_everything
+from common.errors import InputError
+from common.options import TrainOptions, read_config
+from common.splits import require_splits
+from common.text_encoders import build_tokenizer
+
+
+@dataclass(frozen=True)
+class Session:
+    """A catalogue ready for training, and where the training goes.
+
+    Attributes:
+        config: what a new run's config.json will hold.
+        batch_size: pairs a step, no more than there are.
+    """
+
+    run: Run
+    config: dict[str, Any]
+    settings: Any
+    device: torch.device
+    precision: torch.dtype
+    data: Data
+    tokenizer: Tokenizer
+    train: Pairs
+    val: Gallery
+    batch_size: int
+
+
+def prepare(
+    model: str, options: TrainOptions, settings: Any, sample: Callable[[], Path], label_column: str = ""
+) -> Session:
+    """Check the run folder, choose the device, open the catalogue, and seed. Nothing is written yet.
+
+    Args:
+        model: its name.
+        options: of the command line.
+        settings: the hyperparameters.
+        sample: makes the sample catalogue, for when no other is named.
+        label_column: attribute whose values are identity labels, "" for none.
+
+    Raises:
+        InputError: the catalogue, the device or the run folder cannot be used, or --resume finds
+            other data than the run was started with.
+    """
+    device = choose_device(options.device)
+    precision = resolve_precision(settings.precision, device)
+    run = Run.open(options)
+    data = load_data(options, settings.image_size, sample)
+    require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
+    config = describe_run(model, options, settings, data, precision, device)
+    if run.resumed:
+        config = read_config(run.folder, model)
+        refuse_other_data(run.folder, config, data)
+        precision = getattr(torch, config["precision"])
+    seed_everything(settings.seed)
+    train_rows = data.rows("train")
+    tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
+    train = Pairs(train_rows, data.images, tokenizer, label_column)
+    val = Gallery.of(data.rows("val"))
+    if isinstance(tokenizer, Vocabulary):
+        unknown = tokenizer.unknown_share(val.captions)
+        print(
+            f"vocabulary: {len(tokenizer):,} words, from the train captions; {unknown:.1%} of val's words are not in it"
+        )
+    print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
+    batch_size = min(settings.batch_size, len(train))
+    return Session(run, config, settings, device, precision, data, tokenizer, train, val, batch_size)
+
+
+def describe_run(
+    model: str, options: TrainOptions, settings: Any, data: Data, precision: torch.dtype, device: torch.device
+) -> dict[str, Any]:
+    """What config.json holds: what was run, on which data, with which versions, on which machine."""
+    paths = {key: getattr(options, key) for key in ("data", "image_root")}
+    typed = {key: None if path is None else str(Path(path).expanduser().resolve()) for key, path in paths.items()}
+    typed |= {key: getattr(options, key) for key in ("image_column", "caption_column", "id_column")}
+    catalogue = data.catalogue
+    return {
+        "model": model,
+        "hyperparameters": asdict(settings),
+        "data": {"path": str(catalogue.path), "fingerprint": catalogue.fingerprint, "options": typed},
+        "precision": str(precision).removeprefix("torch."),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        "hardware": {"device": describe(device), "cores": os.cpu_count(), "system": platform.platform()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def refuse_other_data(folder: Path, config: dict[str, Any], data: Data) -> None:
+    """Check that a resumed run sees the data it was started with."""
+    started_with, found = config["data"]["fingerprint"], data.catalogue.fingerprint
+    if started_with != found:
+        raise InputError(
+            f"{data.catalogue.path}: not the data that the run in {folder} was started with (fingerprint "
+            f"{found} instead of {started_with}); give that data, or start a new run in another --output"
+        )
