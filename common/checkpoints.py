@@ -68,7 +68,7 @@ class Run:
     def begin(
         self, config: dict[str, Any], train_products: Iterable[str], tokenizer: Tokenizer, text_encoder: nn.Module
     ) -> None:
-        """Start the folder. With --overwrite the earlier run is deleted only now, when all input is known to be good."""
+        """Start the folder; an earlier run is deleted only now, when all input is known to be good."""
         if self.overwrite and self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
