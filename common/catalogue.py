@@ -145,8 +145,11 @@ def choose_columns(source: Source, asked_for: dict[str, str | None]) -> dict[str
     """The image, caption and id column: the one asked for, else the format's, else a common name."""
     names, chosen = list(source.frame.columns), {}
     for what, name in asked_for.items():
-        if name is not None and name not in names:
+        if name is not None and name not in names and name != source.columns.get(what):
             raise InputError(f"{source.path}: no column '{name}' (--{what}-column); its columns are {names}")
+        if what == "image" and source.shards and name not in (None, source.columns["image"]):
+            raise InputError(f"{source.path}: the images of a parquet file stand in '{source.columns['image']}', "
+                             f"not in '{name}'; leave out --image-column")  # fmt: skip
         chosen[what] = name or source.columns.get(what) or guess(names, COMMON_NAMES[what])
         if chosen[what] is None and what != "id":
             raise InputError(f"{source.path}: no {what} column found among {names}; name it with --{what}-column NAME")
@@ -161,21 +164,27 @@ def guess(names: list[str], candidates: tuple[str, ...]) -> str | None:
 def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, list[str]]:
     """Rows with the columns product, image (still as found), caption, place and the attributes."""
     frame = source.frame.astype("object")
-    frame = frame.where(frame.notna(), "").map(lambda value: " ".join(str(value).split()))
+    frame = frame.where(frame.notna(), "").map(str)
+    files = frame[chosen["image"]].str.strip() if not source.shards else None  # a name may hold two spaces
+    frame = frame.map(lambda value: " ".join(value.split()))
     count = len(frame)
     tidy_rows = {
         "product": frame[chosen["id"]] if chosen["id"] else pd.Series([""] * count, dtype="object"),
-        "image": pd.Series(range(count)) if source.shards else frame[chosen["image"]],
+        "image": pd.Series(range(count)) if source.shards else files,
         "caption": frame[chosen["caption"]],
         "place": pd.Series(source.lines, dtype="object"),
     }
-    attributes = [name for name in frame.columns if name not in chosen.values() and name not in tidy_rows]
-    tidy_rows |= {name: frame[name] for name in attributes}
-    result = pd.DataFrame(tidy_rows)
+    # an attribute may bear one of our own names
+    attributes = {
+        f"{name} (attribute)" if name in tidy_rows else name: frame[name]
+        for name in frame.columns
+        if name not in chosen.values()
+    }
+    result = pd.DataFrame(tidy_rows | attributes)
     # without an id every image is a product of its own
     nameless = result["product"] == ""
     result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(str)
-    return result, attributes
+    return result, list(attributes)
 
 
 def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
@@ -187,7 +196,7 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     is_url = catalogue.rows["image"].str.match(r"https?://", case=False)
     catalogue = catalogue.without(is_url.astype(bool), "the image is a URL; download it and name the file")
     paths = {name: folder / name for name in catalogue.rows["image"].unique()}
-    missing = {name for name, path in paths.items() if not path.is_file()}
+    missing = {name for name, path in paths.items() if not is_file(path)}
     if missing and len(missing) == len(paths):
         first = next(iter(paths.values()))
         raise InputError(
@@ -198,6 +207,13 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     codes, distinct = pd.factorize(catalogue.rows["image"])
     files = [paths[name] for name in distinct]
     return replace(catalogue, rows=catalogue.rows.assign(image=codes), image_paths=files, image_count=len(files))
+
+
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for a file
+        return False
 
 
 def remark_on_defects(catalogue: Catalogue) -> None:

@@ -16,7 +16,7 @@ from common.batches import Data, Gallery, gather, load_data
 from common.captions import Tokenizer
 from common.checkpoints import TRAIN_PRODUCTS, load_model
 from common.devices import choose_device, describe
-from common.errors import InputError
+from common.errors import InputError, TrainingStopped
 from common.images import DecodedImages, write_atomically
 from common.options import EvalOptions, read_config, with_recorded_data
 from common.recall import CUTOFFS, Ranks, beir_metrics, chance, metrics, rank_queries
@@ -80,7 +80,9 @@ def validate(
     text_emb = embed_texts(model, tokenizer, gallery.captions, device)
     for tower, emb in (("image", image_emb), ("text", text_emb)):
         if not emb.isfinite().all():
-            raise InputError(f"the {tower} embeddings are not finite: the model has diverged; lower the learning rate")
+            raise TrainingStopped(
+                f"the {tower} embeddings are not finite: the model has diverged; lower the learning rate"
+            )
     result = figures(both_ranks(image_emb, text_emb, gallery))
     return result | {"image_spread": spread(image_emb), "text_spread": spread(text_emb)}
 

@@ -7,6 +7,7 @@ This module does not import torch, so that `--help` answers at once.
 
 import dataclasses
 import difflib
+import math
 import re
 import tomllib
 import types
@@ -74,7 +75,7 @@ def read_block(readme: Path) -> Block:
     if not readme.is_file():
         raise InputError(f"{readme}: no such file; the hyperparameters are read from it")
     text = readme.read_text(encoding="utf-8")
-    match = re.search(rf"^{HEADING}\s*$.*?^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    match = re.search(rf"^{HEADING}\s*$(?:(?!^## ).)*?^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     if match is None:
         raise InputError(f"{readme}: no ```toml block under the heading '{HEADING}'")
     body, first_line = match.group(1), text[: match.start(1)].count("\n") + 1
@@ -82,13 +83,14 @@ def read_block(readme: Path) -> Block:
         values = tomllib.loads(body)
     except tomllib.TOMLDecodeError as error:
         in_block = re.search(r"at line (\d+)", str(error))
-        line = first_line + int(in_block.group(1)) - 1 if in_block else first_line
+        line = first_line + (int(in_block.group(1)) if in_block else body.count("\n")) - 1  # else: "end of document"
         raise InputError(f"{readme}, line {line}: the hyperparameter block is not valid TOML: {error}") from None
     lines, comments = {}, {}
     for offset, line in enumerate(body.splitlines()):
-        if key := re.match(r"([\w-]+)\s*=", line):
+        if key := re.match(r"""\s*["']?([\w-]+)["']?\s*=""", line):
             lines[key.group(1)] = first_line + offset
-            comments[key.group(1)] = line.rpartition("# ")[2].strip() if "# " in line else ""
+            comment = re.match(r"""(?:[^"'#]|"[^"]*"|'[^']*')*#(.*)""", line)
+            comments[key.group(1)] = comment.group(1).strip() if comment else ""
     return Block(readme, values, lines, comments)
 
 
@@ -116,7 +118,7 @@ def checked(value: Any, hint: Any, where: str) -> Any:
     if origin is Annotated:
         value = checked(value, arguments[0], where)
         for limit in arguments[1:]:
-            if isinstance(limit, Range) and not limit.low <= value <= limit.high:
+            if isinstance(limit, Range) and not (limit.low <= value <= limit.high and math.isfinite(value)):
                 raise InputError(f"{where} = {value}: expected {limit}")
         return value
     if origin is Literal:

@@ -1,9 +1,12 @@
 """Images: decoding, the cache of decoded images, augmentation on the device."""
 
+import glob
 import hashlib
 import io
 import json
 import os
+import re
+import struct
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,6 +25,17 @@ WHITE = (255, 255, 255)
 CACHE_FOLDER = Path(__file__).resolve().parents[1] / "data" / "cache"
 DECODED_AT_ONCE = 1024
 CACHE_VERSION = 1
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow reports broken files by any of these, depending on the format
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, TypeError, OverflowError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ def open_images(catalogue: Catalogue, size: tuple[int, int], folder: Path = CACH
     if not (pixels_file.is_file() and facts_file.is_file()):
         folder.mkdir(parents=True, exist_ok=True)
         build_cache(catalogue, size, pixels_file, facts_file)
-        for old in folder.glob(f"{where}-*"):
+        for old in folder.glob(f"{glob.escape(where)}-*"):
             if old.stem != pixels_file.stem and old.suffix in (".npy", ".json"):
                 old.unlink(missing_ok=True)
     facts = json.loads(facts_file.read_text())
@@ -115,9 +129,8 @@ def read_image(source: Path | bytes | None, size: tuple[int, int]) -> tuple[np.n
     try:
         pixels, original_size = decode(content, size)
         return pixels, image_digest, original_size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow reports broken files by any of these, depending on the format
-        reason = str(error).split(" <")[0] or type(error).__name__
+    except BROKEN_IMAGE as error:
+        reason = re.sub(r" <.*| \(\d+ bytes.*", "", str(error)) or type(error).__name__
         return blank, image_digest, reason
 
 
@@ -130,7 +143,12 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
     with Image.open(io.BytesIO(content)) as image:
         original = (image.height, image.width)
         image.draft("RGB", (2 * width, 2 * height))  # JPEG: decode at a coarser scale where that is enough
-        image = ImageOps.exif_transpose(image)
+        image.load()
+        # not exif_transpose, which fails on odd EXIF
+        if (turn := UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))) is not None:
+            image = image.transpose(turn)
+        if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip at 255
+            image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, (*WHITE, 255)), image)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -69,27 +70,35 @@ def train_command_line(model: str, hyperparameters: type[Settings]) -> tuple[Tra
         InputError: the README's block or an option cannot be used, or, with --resume, an option
             differs from what the run was started with.
     """
-    block = read_block(ROOT / model / "README.md")
     description = f"Train {model} on a catalogue and write a run folder."
-    options, settings = command_line(TrainOptions, from_block(hyperparameters, block), block.comments, description)
-    options = dataclasses.replace(options, output=options.output or ROOT / "runs" / model)
-    if options.resume and options.overwrite:
-        raise InputError("--resume goes on with a run, --overwrite deletes it: give one of the two")
-    if options.resume:
-        config = read_config(options.output, model)
-        started_with = saved_settings(config, hyperparameters, options.output)
-        options, settings = command_line(TrainOptions, started_with, block.comments, description)
-        options = dataclasses.replace(options, output=options.output or ROOT / "runs" / model)
-        refuse_changes(started_with, settings, options.output)
+    resume = "--resume" in sys.argv[1:]
+    if resume:
+        known, _ = tyro.cli(TrainOptions, description=description, return_unknown_args=True)
+        folder = run_folder(known.output, model)
+        config = read_config(folder, model)
+        defaults, comments = saved_settings(config, hyperparameters, folder), {}
+    else:
+        block = read_block(ROOT / model / "README.md")
+        defaults, comments = from_block(hyperparameters, block), block.comments
+    options, settings = command_line(TrainOptions, defaults, comments, description)
+    options = dataclasses.replace(options, output=run_folder(options.output, model))
+    if resume:
+        if options.overwrite:
+            raise InputError("--resume goes on with a run, --overwrite deletes it: give one of the two")
+        refuse_changes(defaults, settings, options.output)
         options = with_recorded_data(options, config)
     return options, settings
+
+
+def run_folder(typed: Path | None, model: str) -> Path:
+    return (typed or ROOT / "runs" / model).expanduser()
 
 
 def eval_command_line(model: str) -> EvalOptions:
     """Parse the options of eval.py."""
     description = f"Print the image-to-text and text-to-image recall of a trained {model}."
     options = tyro.cli(EvalOptions, description=description)
-    return dataclasses.replace(options, run=options.run or ROOT / "runs" / model)
+    return dataclasses.replace(options, run=run_folder(options.run, model))
 
 
 def read_config(run: Path, model: str) -> dict[str, Any]:
@@ -103,8 +112,8 @@ def read_config(run: Path, model: str) -> dict[str, Any]:
         raise InputError(f"{run}: no run there (it has no config.json); train one first with {model}/train.py")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        found = config["model"]
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError) as error:
+        found, _, _ = config["model"], config["hyperparameters"].keys(), config["data"]["options"].keys()
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error!r})") from None
     if found != model:
         raise InputError(f"{run}: a run of {found}, not of {model}; use {found}/eval.py or another folder")
@@ -134,9 +143,11 @@ def refuse_changes(started_with: Any, settings: Any, run: Path) -> None:
 
 
 def with_recorded_data(options: Any, config: dict[str, Any]) -> Any:
-    """Without --data, the catalogue (and its columns) that the run was trained on."""
+    """Without --data, the catalogue that the run was trained on, and its columns where none are typed."""
     if options.data is not None:
         return options
-    recorded = config["data"]["options"]
-    paths = {key: Path(recorded[key]) for key in ("data", "image_root") if recorded[key] is not None}
-    return dataclasses.replace(options, **(recorded | paths))
+    recorded = {key: value for key, value in config["data"]["options"].items() if getattr(options, key) is None}
+    for key in ("data", "image_root"):
+        if recorded.get(key) is not None:
+            recorded[key] = Path(recorded[key])
+    return dataclasses.replace(options, **recorded)

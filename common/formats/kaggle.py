@@ -24,9 +24,9 @@ def read(path: Path) -> Source:
     styles = path / "styles.csv"
     if not (path / "images").is_dir():
         raise InputError(f"{path}: styles.csv is there but the folder images/ is not; put the photographs into it")
-    lines = styles.read_text(encoding="utf-8", errors="replace").splitlines()
-    header = lines[0].split(",") if lines else []
-    if not header or header[0] != ID or header[-1] != CAPTION:
+    lines = styles.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    header = lines[0].split(",")
+    if header[0] != ID or header[-1] != CAPTION:
         raise InputError(f"{styles}, line 1: expected columns from '{ID}' to '{CAPTION}', found {header}")
     rows, places, unusable, with_comma = [], [], [], 0
     for number, line in enumerate(lines[1:], start=2):

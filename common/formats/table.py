@@ -1,8 +1,10 @@
 """A user's own table: CSV, TSV or JSONL with an image column and a caption column."""
 
+import codecs
 import csv
 import io
 import json
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +14,7 @@ from common.formats.source import Source
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 DELIMITERS = (",", "\t", ";", "|")
-URL = ("http://", "https://")
+END = "\0end of the file"
 
 
 def matches(path: Path) -> bool:
@@ -23,7 +25,8 @@ def read(path: Path) -> Source:
     """Read a table; every line that is no proper row is reported with its number.
 
     Raises:
-        InputError: the file is empty or its encoding is neither UTF-8 nor Windows-1252.
+        InputError: the file is empty, its encoding is neither UTF-8 nor Windows-1252, a column name
+            occurs twice, a quote is never closed, or no line of a .jsonl file is a JSON object.
     """
     text, encoding = read_text(path)
     if path.suffix.lower() == ".jsonl":
@@ -38,7 +41,7 @@ def read(path: Path) -> Source:
 
 def read_text(path: Path) -> tuple[str, str]:
     content = path.read_bytes()
-    if not content.strip():
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise InputError(f"{path}: the file is empty; expected a header line and a line a product")
     for encoding in ("utf-8-sig", "cp1252"):
         try:
@@ -55,7 +58,7 @@ def find_delimiter(path: Path, text: str) -> str:
 
     def columns(delimiter: str) -> tuple[float, int]:
         # whole lines only; a quoted field may span several
-        rows = [row for row, _ in zip(parse(text, delimiter), range(50), strict=False) if row]
+        rows = [row for row, _ in zip(parse(text, delimiter), range(50), strict=False) if row and row != [END]]
         width = len(rows[0])
         agreeing = sum(len(row) == width for row in rows) / len(rows)
         return (agreeing if width > 1 else 0.0), width
@@ -65,18 +68,26 @@ def find_delimiter(path: Path, text: str) -> str:
 
 def parse(text: str, delimiter: str) -> "csv.reader":
     csv.field_size_limit(2**27)
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    # the line after the last becomes a row of its own, unless a quote is still open there
+    return csv.reader(chain(io.StringIO(text, newline=""), [END]), delimiter=delimiter)
 
 
 def read_delimited(path: Path, text: str, delimiter: str) -> Source:
     reader = parse(text, delimiter)
-    header = [name.strip() for name in next(reader)]
+    header = [name.strip() for name in next(filter(None, reader))]
+    if header[-1].endswith(END):
+        raise InputError(f"{path}: the header opens a quote and never closes it; close or remove it")
+    header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
     if len(set(header)) != len(header):
-        raise InputError(f"{path}, line 1: a column name occurs twice in {header}; rename one")
+        raise InputError(f"{path}, line {reader.line_num}: a column name occurs twice in {header}; rename one")
     rows, lines, unusable = [], [], []
     before = reader.line_num
     for row in reader:
         line, before = before + 1, reader.line_num
+        if row == [END]:
+            break
+        if row and row[-1].endswith(END):
+            raise InputError(f"{path}, line {line}: a quote is opened in this row and never closed; close or remove it")
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(header):
@@ -101,4 +112,6 @@ def read_jsonl(path: Path, text: str) -> Source:
             continue
         rows.append({key: None if value is None else str(value) for key, value in row.items()})
         lines.append(f"line {number}")
+    if not rows:
+        raise InputError(f'{path}: no line is a JSON object like {{"image": ..., "caption": ...}}')
     return Source(path, pd.DataFrame(rows).astype("object"), lines, path.parent, unusable)

@@ -1,0 +1,28 @@
+"""Fixtures that several test files use."""
+
+import os
+import sys
+from pathlib import Path
+
+import catalogues
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for a plain `pytest`; `python -m pytest` does so itself
+
+
+@pytest.fixture(scope="session")
+def fashion_data() -> Path:
+    """The folder of real data that the environment variable FASHION_DATA names."""
+    named = os.environ.get("FASHION_DATA")
+    if not named:
+        pytest.skip("FASHION_DATA is not set: the tests on real data need the folder that it names")
+    folder = Path(named)
+    if not folder.is_dir():
+        pytest.skip(f"FASHION_DATA = {named}: no such folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_catalogue():
+    """The function `tiny_catalogue(folder, products=60, kind="csv") -> Path`."""
+    return catalogues.tiny_catalogue

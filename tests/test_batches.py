@@ -1,0 +1,133 @@
+"""common/batches.py: what belongs together, identity labels, and galleries small enough to check by eye."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from common.batches import NO_LABEL, Gallery, Pairs, gather, identity_labels
+from common.captions import Vocabulary, fold
+from common.errors import InputError
+from common.images import DecodedImages
+
+CPU = torch.device("cpu")
+ROWS = pd.DataFrame(
+    [
+        # a product with two images, each with its own caption
+        ("shirt", 0, "Blue Shirt", "top", "x"),
+        ("shirt", 1, "A shirt,  seen from behind", "top", "x"),
+        # a product with two captions on one image
+        ("shoe", 2, "Red shoe", "foot", ""),
+        ("shoe", 2, "Shoe in red", "foot", ""),
+        # another product with the shirt's first caption, up to case and white space
+        ("copy", 3, "blue  SHIRT ", "", ""),
+        # another product on the shoe's image
+        ("lace", 2, "Lace of a shoe", "part", ""),
+    ],
+    columns=["product", "image", "caption", "kind", "same"],
+)  # fmt: skip
+# shuffled index, as after a split
+ROWS.index = [12, 3, 5, 40, 1, 7]
+PIXELS = np.arange(5 * 2 * 3 * 3, dtype=np.uint8).reshape(5, 2, 3, 3)  # (N, H, W, 3)
+IMAGES = DecodedImages(PIXELS, np.array(list("abcde")), {}, [])
+TOKENIZER = Vocabulary(["blue", "shirt", "red", "shoe"], max_words=4)
+
+
+def test_positives_share_a_product_or_a_folded_caption():
+    batch = Pairs(ROWS, IMAGES, TOKENIZER).batch(np.arange(6), CPU)
+    expected = torch.tensor([
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 0, 0],
+        [0, 0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0, 0],
+        [1, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1],
+    ]).bool()  # fmt: skip
+    assert torch.equal(batch.positives, expected)
+
+
+def test_a_batch_holds_its_pairs_in_the_order_asked_for():
+    batch = Pairs(ROWS, IMAGES, TOKENIZER).batch(np.array([4, 2]), CPU)
+    assert batch.products == ["copy", "shoe"]
+    assert batch.images.dtype == torch.uint8 and batch.images.shape == (2, 3, 2, 3)
+    assert torch.equal(batch.images, torch.from_numpy(PIXELS[[3, 2]]).permute(0, 3, 1, 2))
+    assert batch.tokens.tolist() == [[2, 3], [4, 5]] and batch.lengths.tolist() == [2, 2]
+    assert batch.positives.tolist() == [[True, False], [False, True]]
+    assert batch.labels.tolist() == [NO_LABEL, NO_LABEL]
+
+
+def test_padding_goes_up_to_the_longest_caption_of_the_batch():
+    batch = Pairs(ROWS, IMAGES, TOKENIZER).batch(np.array([0, 3]), CPU)
+    assert batch.tokens.tolist() == [[2, 3, 0], [5, 1, 4]] and batch.lengths.tolist() == [2, 3]
+
+
+def test_labels_count_from_zero_and_an_empty_value_has_none():
+    labels, classes = identity_labels(ROWS, "kind")
+    assert classes == ["foot", "part", "top"]
+    assert labels.tolist() == [2, 2, 0, 0, NO_LABEL, 1]
+    pairs = Pairs(ROWS, IMAGES, TOKENIZER, "kind")
+    assert pairs.classes == classes
+    assert pairs.batch(np.array([5, 4, 0]), CPU).labels.tolist() == [1, NO_LABEL, 2]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("colour", r"no attribute column 'colour' .*\['product', 'image', 'caption', 'kind', 'same'\]"),
+        ("same", "the column 'same' has 1 different values; a classifier needs two"),
+    ],
+)
+def test_a_label_column_that_cannot_be_used(column, message):
+    with pytest.raises(InputError, match=message):
+        Pairs(ROWS, IMAGES, TOKENIZER, column)
+
+
+def test_gather_keeps_colours_and_positions():
+    found = gather(PIXELS, np.array([1]), CPU)
+    assert found[0, 2, 1, 0] == PIXELS[1, 1, 0, 2]
+
+
+# --- the gallery ---------------------------------------------------------------------------------------
+
+
+def related(gallery):
+    """(image, caption) pairs that belong together, by name."""
+    return {(int(gallery.images[image]), gallery.captions[caption]) for image, caption in gallery.relevant.T.tolist()}
+
+
+def test_gallery_by_hand():
+    gallery = Gallery.of(ROWS)
+    assert gallery.images.tolist() == [0, 1, 2, 3]
+    assert gallery.captions == [
+        "Blue Shirt", "A shirt,  seen from behind", "Red shoe", "Shoe in red", "Lace of a shoe"
+    ]  # fmt: skip
+    assert gallery.products == 4
+    assert related(gallery) == {
+        (0, "Blue Shirt"), (0, "A shirt,  seen from behind"), (1, "Blue Shirt"), (1, "A shirt,  seen from behind"),
+        (2, "Red shoe"), (2, "Shoe in red"), (2, "Lace of a shoe"), (3, "Blue Shirt"),
+    }  # fmt: skip
+    assert gallery.relevant.shape == (2, 8)
+
+
+def test_gallery_pairs_are_counted_once():
+    """Two products that share image and caption make one pair."""
+    rows = pd.DataFrame({"product": ["a", "b"], "image": [7, 7], "caption": ["One", "one"]})
+    gallery = Gallery.of(rows)
+    assert (gallery.images.tolist(), gallery.captions, gallery.products) == ([7], ["One"], 2)
+    assert gallery.relevant.tolist() == [[0], [0]]
+
+
+def test_gallery_knows_the_images_of_each_product():
+    pairs = Gallery.of(ROWS).product_images
+    assert sorted(zip(pairs["product"], pairs["image"], strict=True)) == [
+        ("copy", 3), ("lace", 2), ("shirt", 0), ("shirt", 1), ("shoe", 2)
+    ]  # fmt: skip
+
+
+def test_gallery_agrees_with_the_positives_of_a_batch():
+    """Whatever is a positive in training is relevant in the gallery."""
+    gallery = Gallery.of(ROWS)
+    shown = {fold(caption): caption for caption in gallery.captions}
+    image, text = Pairs(ROWS, IMAGES, TOKENIZER).batch(np.arange(6), CPU).positives.nonzero().T.numpy()
+    captions = [shown[fold(caption)] for caption in ROWS["caption"].iloc[text]]
+    assert set(zip(ROWS["image"].iloc[image], captions, strict=True)) <= related(gallery)

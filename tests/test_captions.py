@@ -1,0 +1,83 @@
+"""common/captions.py: folding, the vocabulary, and the numbers that captions become."""
+
+import numpy as np
+import pytest
+
+from common.captions import PADDING, UNKNOWN, Vocabulary, fold, pad, words
+
+CAPTIONS = ["Red shoe", "red SHOE, red", "blue hat"]
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    return Vocabulary.from_captions(CAPTIONS, min_count=1, max_words=4)
+
+
+@pytest.mark.parametrize(
+    ("caption", "folded"),
+    [("Nike  Men\tShoe\n", "nike men shoe"), ("STRASSE Straße", "strasse strasse"), (" \n", ""), ("a-B, c", "a-b, c")],
+)
+def test_fold(caption, folded):
+    assert fold(caption) == folded == fold(folded)
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [("Men's T-Shirt, 2 pack", ["men", "s", "t", "shirt", "2", "pack"]), ("Blüse É", ["blüse", "é"]), ("-- !", [])],
+)
+def test_words(caption, expected):
+    assert words(caption) == expected
+
+
+def test_most_frequent_word_first_then_by_alphabet(vocabulary):
+    # red 3, shoe 2, blue 1, hat 1
+    assert vocabulary.known == ["red", "shoe", "blue", "hat"]
+    assert vocabulary.number == {"red": 2, "shoe": 3, "blue": 4, "hat": 5}
+    assert len(vocabulary) == 6
+
+
+@pytest.mark.parametrize(("min_count", "known"), [(2, ["red", "shoe"]), (3, ["red"]), (4, [])])
+def test_rare_words_are_left_out(min_count, known):
+    assert Vocabulary.from_captions(CAPTIONS, min_count, 4).known == known
+
+
+def test_only_the_given_captions_count(vocabulary):
+    vocabulary(["green scarf"])
+    assert "green" not in vocabulary.number and len(vocabulary) == 6
+
+
+def test_encoding(vocabulary):
+    tokens, lengths = vocabulary(["RED hat", "green shoe", "", "?!", "red red red red red red"])
+    assert (PADDING, UNKNOWN) == (0, 1)
+    assert tokens.tolist() == [
+        [2, 5, 0, 0],
+        [1, 3, 0, 0],
+        [1, 0, 0, 0],
+        [1, 0, 0, 0],
+        [2, 2, 2, 2],  # cut at max_words
+    ]
+    assert lengths.tolist() == [2, 2, 1, 1, 4]
+    assert tokens.dtype == lengths.dtype == np.int64
+
+
+def test_no_captions_give_an_empty_batch(vocabulary):
+    tokens, lengths = vocabulary([])
+    assert tokens.shape == (0, 1) and lengths.shape == (0,)
+
+
+def test_unknown_share(vocabulary):
+    # red, green, hat, green, scarf: three of five are unknown
+    assert vocabulary.unknown_share(["Red green hat", "GREEN scarf"]) == 3 / 5
+    assert vocabulary.unknown_share(["", "?"]) == 0
+
+
+def test_save_and_load(tmp_path):
+    saved = Vocabulary.from_captions(["Blüse rot", "靴 rot"], 1, 7)
+    saved.save(tmp_path)
+    loaded = Vocabulary.load(tmp_path)
+    assert (loaded.known, loaded.max_words, loaded.number) == (saved.known, 7, saved.number)
+
+
+def test_pad():
+    tokens, lengths = pad([[5], [6, 7, 8]])
+    assert tokens.tolist() == [[5, 0, 0], [6, 7, 8]] and lengths.tolist() == [1, 3]

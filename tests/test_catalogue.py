@@ -1,0 +1,418 @@
+"""common/catalogue.py and common/formats: what is read from good files, and what is said about bad ones."""
+
+import csv
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from catalogues import KAGGLE_HEADER, drawing, write_parquet
+
+from common.catalogue import Catalogue, open_catalogue
+from common.errors import InputError
+
+PICTURE = drawing("red", "disc", "white")
+PAIRS = [("a.jpg", "red shoe"), ("b.jpg", "blue hat"), ("c.jpg", "grey bag")]
+
+
+def put(folder: Path, name: str, content: str | bytes, encoding: str = "utf-8") -> Path:
+    """Write a table beside the images a.jpg, b.jpg and c.jpg."""
+    for image in ("a.jpg", "b.jpg", "c.jpg"):
+        (folder / image).write_bytes(PICTURE)
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+def put_kaggle(folder: Path, *lines: str, images: tuple[str, ...] = ("1", "2"), encoding: str = "utf-8") -> Path:
+    (folder / "images").mkdir()
+    for image in images:
+        (folder / "images" / f"{image}.jpg").write_bytes(PICTURE)
+    (folder / "styles.csv").write_text("\n".join([KAGGLE_HEADER, *lines]) + "\n", encoding=encoding)
+    return folder
+
+
+def style(product: str, title: str, colour: str = "Red", season: str = "Fall") -> str:
+    return f"{product},Men,Apparel,Topwear,Shirts,{colour},{season},2011,Casual,{title}"
+
+
+def pairs(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """(file name, caption) of each row"""
+    return [
+        (catalogue.image_paths[i].name, caption)
+        for i, caption in catalogue.rows[["image", "caption"]].itertuples(index=False)
+    ]
+
+
+def left_out(catalogue: Catalogue) -> dict[str, list[str]]:
+    return dict(catalogue.report.unusable)
+
+
+# --- the three kinds of path ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "kaggle", "parquet"])
+def test_three_kinds_hold_the_same_products(tmp_path, tiny_catalogue, kind):
+    catalogue = open_catalogue(tiny_catalogue(tmp_path, products=12, kind=kind))
+    reference = open_catalogue(tiny_catalogue(tmp_path / "reference", products=12))
+    columns = ["product", "image", "caption"]
+    pd.testing.assert_frame_equal(catalogue.rows[columns], reference.rows[columns])
+    assert catalogue.image_count == 12 and not catalogue.report.unusable
+    contents = [source if isinstance(source, bytes) else source.read_bytes() for source in catalogue.image_sources()]
+    assert contents == [path.read_bytes() for path in reference.image_paths]
+
+
+def test_kaggle_attributes_and_line_numbers(tmp_path):
+    catalogue = open_catalogue(put_kaggle(tmp_path, style("1", "One"), "", style("2", "Two", "Blue")))
+    assert catalogue.attributes == KAGGLE_HEADER.split(",")[1:-1]
+    assert list(catalogue.rows["place"]) == ["line 2", "line 4"]
+    assert list(catalogue.rows["baseColour"]) == ["Red", "Blue"]
+    assert list(catalogue.rows["product"]) == ["1", "2"]
+
+
+def test_kaggle_with_byte_order_mark_and_separators_in_titles(tmp_path):
+    lines = style("1", "One\u2028and a half"), style("2", "Two")
+    catalogue = open_catalogue(put_kaggle(tmp_path, *lines, encoding="utf-8-sig"))
+    assert pairs(catalogue) == [("1.jpg", "One and a half"), ("2.jpg", "Two")]
+    assert list(catalogue.rows["place"]) == ["line 2", "line 3"]
+
+
+def test_column_names_of_marqo_kagl(tmp_path):
+    image = {"bytes": PICTURE, "path": "7.jpg"}
+    row = {"image": image, "text": "Puma Men Grey T-shirt", "item_ID": "7", "category1": "Apparel",
+           "category2": "Topwear", "category3": "Tshirts"}  # fmt: skip
+    catalogue = open_catalogue(write_parquet(tmp_path / "kagl.parquet", [row]))
+    assert catalogue.attributes == ["category1", "category2", "category3"]
+    assert catalogue.rows.to_dict("records") == [
+        {"product": "7", "image": 0, "caption": "Puma Men Grey T-shirt", "place": "row 0",
+         "category1": "Apparel", "category2": "Topwear", "category3": "Tshirts"}
+    ]  # fmt: skip
+
+
+def test_folder_of_shards_is_read_in_the_order_of_names(tmp_path):
+    images = [drawing(colour, "disc", "white") for colour in ("red", "green", "blue")]
+    rows = [{"id": n, "text": f"title {n}", "image": {"bytes": images[n], "path": None}} for n in range(3)]
+    write_parquet(tmp_path / "data-00001.parquet", rows[2:])
+    write_parquet(tmp_path / "data-00000.parquet", rows[:2])
+    catalogue = open_catalogue(tmp_path)
+    assert list(catalogue.rows["product"]) == ["0", "1", "2"]
+    assert list(catalogue.image_sources()) == images
+    places = ["data-00000.parquet, row 0", "data-00000.parquet, row 1", "data-00001.parquet, row 0"]
+    assert list(catalogue.rows["place"]) == places
+
+
+def test_parquet_years_and_missing_values(tmp_path):
+    image = {"bytes": PICTURE, "path": None}
+    rows = [{"id": n, "text": f"t{n}", "year": year, "usage": usage, "image": image}
+            for n, (year, usage) in enumerate([(2011.0, None), (None, "Casual")])]  # fmt: skip
+    catalogue = open_catalogue(write_parquet(tmp_path / "years.parquet", rows))
+    assert list(catalogue.rows["year"]) == ["2011", ""] and list(catalogue.rows["usage"]) == ["", "Casual"]
+
+
+def test_parquet_row_without_image_keeps_its_place_among_the_images(tmp_path):
+    image = {"bytes": PICTURE, "path": None}
+    rows = [{"id": n, "text": f"t{n}", "image": None if n == 0 else image} for n in range(2)]
+    catalogue = open_catalogue(write_parquet(tmp_path / "gap.parquet", rows))
+    assert list(catalogue.image_sources()) == [None, PICTURE]
+
+
+def test_parquet_takes_the_name_of_its_image_column(tmp_path, tiny_catalogue):
+    path = tiny_catalogue(tmp_path, products=3, kind="parquet")
+    assert len(open_catalogue(path, image_column="image").rows) == 3
+
+
+# --- tables ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_delimiters_with_quoted_fields(tmp_path, delimiter):
+    captions = ['a "red", big; shoe | left\tright', "two\nlines", "plain"]
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, delimiter=delimiter)
+    writer.writerows([("image", "caption"), *zip(("a.jpg", "b.jpg", "c.jpg"), captions, strict=True)])
+    catalogue = open_catalogue(put(tmp_path, "shop.csv", file.getvalue()))
+    assert [caption for _, caption in pairs(catalogue)] == ['a "red", big; shoe | left right', "two lines", "plain"]
+    assert list(catalogue.rows["place"]) == ["line 2", "line 3", "line 5"]
+    assert catalogue.report.lines()[0] == f"delimiter {delimiter!r}, encoding UTF-8"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_line_ends(tmp_path, end, last):
+    text = end.join(["image,caption", *map(",".join, PAIRS)]) + end * last
+    assert pairs(open_catalogue(put(tmp_path, "shop.csv", text))) == PAIRS
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("shop.TSV", "image\tcaption\n" + "".join(f"{a}\t{b}\n" for a, b in PAIRS)),
+        ("shop.jsonl", "".join(json.dumps({"caption": b, "image": a}) + "\n" for a, b in PAIRS)),
+        ("shop.csv", "\n\nimage , caption\n" + "".join(f"{a},{b}\n\n" for a, b in PAIRS)),
+    ],
+)
+def test_other_tables(tmp_path, name, text):
+    assert pairs(open_catalogue(put(tmp_path, name, text))) == PAIRS
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("utf-8", "UTF-8"), ("utf-8-sig", "UTF-8"), ("cp1252", "Windows-1252")])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_encodings(tmp_path, encoding, said, kind):
+    text = "image,caption\na.jpg,Blüse 10 €\n" if kind == "csv" else '{"image": "a.jpg", "caption": "Blüse 10 €"}\n'
+    catalogue = open_catalogue(put(tmp_path, f"shop.{kind}", text, encoding))
+    assert pairs(catalogue) == [("a.jpg", "Blüse 10 €")]
+    assert catalogue.report.lines()[0].endswith(f"encoding {said}")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("image", "caption", "id"), ("Image_Path", "Title", "SKU"), ("file_name", "text", "item_ID"),
+     ("filename", "description", "article_id"), ("img", "productDisplayName", "product_id")],
+)  # fmt: skip
+def test_common_column_names_are_guessed(tmp_path, names):
+    catalogue = open_catalogue(put(tmp_path, "shop.csv", f"{','.join(names)},season\na.jpg,red shoe,7,Fall\n"))
+    row = {"product": "7", "image": 0, "caption": "red shoe", "place": "line 2", "season": "Fall"}
+    assert catalogue.rows.to_dict("records") == [row]
+    assert catalogue.report.lines()[1] == f"columns: image = {names[0]}, caption = {names[1]}, id = {names[2]}"
+
+
+def test_columns_and_folder_asked_for_win(tmp_path):
+    put(tmp_path, "unused.csv", "")
+    (tmp_path / "tables").mkdir()
+    path = tmp_path / "tables" / "shop.csv"
+    path.write_text("image,caption,id,picture,words,number\nx.jpg,wrong,0,a.jpg,right,9\n")
+    catalogue = open_catalogue(path, "picture", "words", "number", image_root=tmp_path)
+    assert pairs(catalogue) == [("a.jpg", "right")] and list(catalogue.rows["product"]) == ["9"]
+
+
+def test_images_and_captions_of_one_product(tmp_path):
+    text = "id,image,caption\n1,a.jpg,red\n1,a.jpg,scarlet\n1,b.jpg,red\n2,c.jpg,blue\n"
+    catalogue = open_catalogue(put(tmp_path, "shop.csv", text))
+    assert list(catalogue.rows["product"]) == ["1", "1", "1", "2"]
+    assert list(catalogue.rows["image"]) == [0, 0, 1, 2] and catalogue.image_count == 3
+
+
+@pytest.mark.parametrize("text", ["image,caption\na.jpg,x\na.jpg,y\nb.jpg,x\n",
+                                  "id,image,caption\n,a.jpg,x\n,a.jpg,y\n,b.jpg,x\n"])  # fmt: skip
+def test_without_id_an_image_is_a_product(tmp_path, text):
+    catalogue = open_catalogue(put(tmp_path, "shop.csv", text))
+    assert list(catalogue.rows["product"]) == ["image a.jpg", "image a.jpg", "image b.jpg"]
+
+
+def test_file_names_keep_their_spaces(tmp_path):
+    for name in ("red  shoe.jpg", "blue\u00a0hat.jpg"):
+        (tmp_path / name).write_bytes(PICTURE)
+    catalogue = open_catalogue(put(tmp_path, "shop.csv", "image,caption\n red  shoe.jpg ,x\nblue\u00a0hat.jpg,y\n"))
+    assert pairs(catalogue) == [("red  shoe.jpg", "x"), ("blue\u00a0hat.jpg", "y")]
+
+
+def test_fingerprint_moves_with_the_data_and_not_with_its_place(tmp_path):
+    text = "id,image,caption,colour\n1,a.jpg,red,Red\n2,b.jpg,blue,Blue\n"
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (put(folder, "shop.csv", text) for folder in folders)
+    original = open_catalogue(first).fingerprint
+    os.utime(second.parent / "a.jpg", (1, 1))
+    assert open_catalogue(second).fingerprint == original
+    changed = {original}
+    for old, new in [("1,a", "3,a"), ("red", "rot"), ("Red", "Rot"), ("b.jpg", "c.jpg")]:
+        second.write_text(text.replace(old, new, 1))
+        changed.add(open_catalogue(second).fingerprint)
+    second.write_text(text)
+    (second.parent / "a.jpg").write_bytes(PICTURE + b"more")
+    changed.add(open_catalogue(second).fingerprint)
+    assert len(changed) == 6
+
+
+# --- rows that are left out, and rows that are kept with a remark ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("shop.csv", "image,caption\na.jpg,x\nz.jpg,y\n", {"the image file does not exist": ["line 3"]}),
+        ("shop.csv", "image,caption\n,x\na.jpg,y\n", {"no image named": ["line 2"]}),
+        ("shop.csv", f"image,caption\n{'n' * 300}.jpg,x\na.jpg,y\n", {"the image file does not exist": ["line 2"]}),
+        ("shop.csv", "image,caption\na.jpg, \n\nb.jpg,x\nc.jpg,\n", {"no caption": ["line 2", "line 5"]}),
+        ("shop.csv", 'image,caption\na.jpg,"x\n\ny"\nb.jpg,"x\nz",y\nc.jpg\n',
+         {"3 columns instead of 2": ["line 5"], "1 columns instead of 2": ["line 7"]}),
+        ("shop.csv", 'image,caption\nhttps://x.org/a.jpg,x\nHTTP://x.org/b.jpg,"y\nz"\na.jpg,x\n',
+         {"the image is a URL; download it and name the file": ["line 2", "line 3"]}),
+        ("shop.csv", "image,caption\na.jpg,x\na.jpg,x\na.jpg,y\n",
+         {"the same product, image and caption as an earlier row": ["line 3"]}),
+        ("shop.jsonl", '{"image": "a.jpg", "caption": "x"}\n{broken\n[1]\n{"image": "b.jpg"}\n{"caption": null}\n',
+         {"not a JSON object": ["line 2", "line 3"], "no caption": ["line 4", "line 5"]}),
+    ],
+)  # fmt: skip
+def test_unusable_rows_are_named(tmp_path, name, text, expected):
+    path = put(tmp_path, name, text)
+    assert left_out(open_catalogue(path)) == expected
+    with pytest.raises(InputError) as strict:
+        open_catalogue(path, strict=True)
+    count = sum(map(len, expected.values()))
+    rows = "1 row" if count == 1 else f"{count} rows"
+    lines = str(strict.value).split("\n  ")
+    assert lines[0] == f"{path}: {rows} cannot be used, and --strict is given:"
+    for line, (reason, places) in zip(lines[1:], expected.items(), strict=True):
+        assert line == f"left out {len(places)} row{'s' * (len(places) > 1)}: {reason} ({'; '.join(places)})"
+
+
+def test_strict_accepts_a_clean_catalogue(tmp_path, tiny_catalogue):
+    assert len(open_catalogue(tiny_catalogue(tmp_path, products=5), strict=True).rows) == 5
+
+
+def test_report_shows_three_examples(tmp_path):
+    text = "image,caption\na.jpg,x\n" + "z.jpg,y\n" * 5
+    line = "left out 5 rows: the image file does not exist (line 3; line 4; line 5; ...)"
+    assert line in open_catalogue(put(tmp_path, "shop.csv", text)).report.lines()
+
+
+def test_defects_of_the_public_catalogue(tmp_path):
+    lines = [
+        style("1", "Nike Red Shirt, Pack of 2, Large"),
+        style("2", "White Shirt", colour="White"),
+        style("3", "white  SHIRT", colour="Navy Blue"),  # shares its title with 2 and contradicts its colour
+        style("4", "", colour="Blue"),
+        style("5", "Plain Shirt", season=""),
+        style("6", "No Image"),
+        style("7", '"Quoted, with ""marks"""'),
+        "8,Men,Apparel",
+    ]
+    catalogue = open_catalogue(put_kaggle(tmp_path, *lines, images=("1", "2", "3", "4", "5", "7")))
+    assert catalogue.rows["caption"].tolist() == [
+        "Nike Red Shirt, Pack of 2, Large", "White Shirt", "white SHIRT", "Plain Shirt", 'Quoted, with "marks"',
+    ]  # fmt: skip
+    assert left_out(catalogue) == {
+        "3 columns instead of 10": ["line 9"],
+        "no caption": ["line 5"],
+        "the image file does not exist": ["line 7"],
+    }
+    assert catalogue.report.lines()[:6] == [
+        "Kaggle folder, styles.csv and images/",
+        "1 titles with an unescaped comma, read whole",
+        "columns: image = image, caption = productDisplayName, id = id",
+        "kept 2 rows share their caption with another product",
+        "kept 1 row whose caption names another 'baseColour' only",
+        "kept 1 row without a value for 'season'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("caption", "colour", "count"),
+    [("Navy shirt", "Navy Blue", 0), ("Navy Blue shirt", "Blue", 0), ("Red and Blue shirt", "Blue", 0),
+     ("Red shirt", "Blue", 1), ("Redden shirt", "Blue", 0), ("Red shirt", "", 0), ("shirt", "Blue", 0)],
+)  # fmt: skip
+def test_titles_that_contradict_the_colour(tmp_path, caption, colour, count):
+    text = f"image,caption,colour\na.jpg,{caption},{colour}\nb.jpg,x,Red\nc.jpg,y,Navy Blue\n"
+    report = open_catalogue(put(tmp_path, "shop.csv", text)).report.lines()
+    assert report.count("kept 1 row whose caption names another 'colour' only") == count
+
+
+# --- what is no catalogue: one message that names the file ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("shop.txt", "image,caption\na.jpg,x\n", "not a catalogue; expected a folder with styles.csv"),
+        ("shop.csv", "", "the file is empty"),
+        ("shop.tsv", b"\xef\xbb\xbf\n \n", "the file is empty"),
+        ("shop.csv", "image,caption\n", "an empty catalogue, no row can be used"),
+        ("shop.csv", "image,caption\na.jpg,\n", r"no row can be used(.|\n)*left out 1 row: no caption \(line 2\)"),
+        ("shop.csv", "image,caption\nhttp://x.org/a.jpg,x\n", r"no row can be used(.|\n)*the image is a URL"),
+        ("shop.csv", "image,colour\na.jpg,x\n", r"no caption column found among \['image', 'colour'\]; .* --caption"),
+        ("shop.csv", "caption,colour\na.jpg,x\n", r"no image column found among .*--image-column NAME"),
+        ("shop.csv", "just some text\n", "no image column found"),
+        ("shop.csv", "image,caption\ny.jpg,x\nz.jpg,x\n", r"none of its 2 images exists.*/y\.jpg.*--image-root"),
+        ("shop.csv", b"image,caption\na.jpg,\x81\xff\n", "neither UTF-8 nor Windows-1252"),
+        ("shop.csv", "image,caption,caption\na.jpg,x,y\n", "line 1: a column name occurs twice"),
+        ("shop.csv", 'image,caption\na.jpg,x\nb.jpg,"y\nc.jpg,z\n', "line 3: a quote is opened .* never closed"),
+        ("shop.csv", 'image,"caption\na.jpg,x\n', "header opens a quote and never closes it"),
+        ("shop.jsonl", "{broken\n", "no line is a JSON object"),
+        ("shop.parquet", "no parquet", "not a readable parquet file"),
+        ("shop.parquet", b"", "not a readable parquet file"),
+    ],
+)  # fmt: skip
+def test_unusable_tables(tmp_path, name, content, message):
+    path = put(tmp_path, name, content)
+    with pytest.raises(InputError, match=message) as error:
+        open_catalogue(path)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("option", ["image", "caption", "id"])
+def test_unknown_column_is_named_with_its_option(tmp_path, option):
+    path = put(tmp_path, "shop.csv", "image,caption\na.jpg,x\n")
+    expected = rf"shop.csv: no column 'nope' \(--{option}-column\); its columns are \['image', 'caption'\]"
+    with pytest.raises(InputError, match=expected):
+        open_catalogue(path, **{f"{option}_column": "nope"})
+
+
+def test_missing_path(tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such file or folder; give --data"):
+        open_catalogue(tmp_path / "nowhere")
+
+
+def test_folder_that_is_no_catalogue(tmp_path):
+    put(tmp_path, "shop.csv", "image,caption\na.jpg,x\n")
+    with pytest.raises(InputError, match=f"{tmp_path}: not a catalogue"):
+        open_catalogue(tmp_path)
+
+
+def test_kaggle_without_images_folder(tmp_path):
+    put_kaggle(tmp_path, style("1", "One")).joinpath("images").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"{tmp_path}: styles.csv is there but the folder images/ is not"):
+        open_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize("header", ["", "productDisplayName,id", "id,title"])
+def test_kaggle_with_another_header(tmp_path, header):
+    put_kaggle(tmp_path).joinpath("styles.csv").write_text(header)
+    with pytest.raises(InputError, match=r"styles.csv, line 1: expected columns from 'id' to 'productDisplayName'"):
+        open_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize("image", ["a.jpg", {"file": b"", "path": None}, None])
+def test_parquet_without_an_image_struct(tmp_path, image):
+    frame = pd.DataFrame({"id": [1], "text": ["x"]} | ({"image": [image]} if image else {}))
+    frame.to_parquet(tmp_path / "shop.parquet")
+    with pytest.raises(InputError, match=r"shop.parquet: expected a column 'image' of \{bytes, path\}"):
+        open_catalogue(tmp_path / "shop.parquet")
+
+
+def test_shards_with_other_columns(tmp_path):
+    image = {"bytes": PICTURE, "path": None}
+    write_parquet(tmp_path / "a.parquet", [{"id": 1, "text": "x", "image": image}])
+    write_parquet(tmp_path / "b.parquet", [{"id": 1, "title": "x", "image": image}])
+    with pytest.raises(InputError, match=r"b.parquet: its columns differ from those of .*a.parquet"):
+        open_catalogue(tmp_path)
+
+
+# --- real data -----------------------------------------------------------------------------------------------
+
+
+def test_real_parquet(fashion_data):
+    catalogue = open_catalogue(fashion_data / "fashion-product-images-small.parquet", strict=True)
+    assert len(catalogue.rows) == catalogue.rows["product"].nunique() == catalogue.image_count == 41_323
+    assert (catalogue.rows[catalogue.attributes] != "").all(axis=None) and catalogue.rows["year"].str.len().eq(4).all()
+    assert catalogue.report.lines()[2:] == [
+        "kept 17,519 rows share their caption with another product",
+        "kept 1,187 rows whose caption names another 'baseColour' only",
+    ]
+
+
+def test_real_kaggle_folder(fashion_data, tmp_path_factory):
+    unpacked = tmp_path_factory.mktemp("real")
+    with tarfile.open(fashion_data / "fashion-product-images-224.tar") as archive:
+        archive.extractall(unpacked, filter="data")
+    folder = unpacked / "fashion-product-images-224"
+    catalogue = open_catalogue(folder)
+    assert len(catalogue.rows) == catalogue.image_count == 9_003
+    assert left_out(catalogue) == {"the image file does not exist": [f"line {line}" for line in range(9005, 9011)]}
+    (folder / "images" / "3428.jpg").write_bytes(PICTURE)
+    row = open_catalogue(folder).rows.iloc[-1]
+    assert row["caption"] == "Myntra Mens Be Reasonable,Do It My Way T-shirt" and row["product"] == "3428"

@@ -1,0 +1,242 @@
+"""The scripts as their users start them: processes, exit codes, one message, nothing of the user's deleted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import arguments, assert_same_run, metrics, remove_caches
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN, EVAL = ROOT / "deep_cmpl" / "train.py", ROOT / "deep_cmpl" / "eval.py"
+ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+EPOCHS = 3
+
+
+def start(script: Path, *words, cwd: Path) -> subprocess.Popen:
+    command = [sys.executable, str(script), *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def run(script: Path, *words, cwd: Path) -> subprocess.CompletedProcess:
+    process = start(script, *words, cwd=cwd)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tiny_catalogue):
+    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=60)
+    yield path
+    remove_caches(path)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """An uninterrupted run; its path and that of the data are typed relative to where the user stands."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = run(TRAIN, *arguments(os.path.relpath(data, folder), "mine", epochs=EPOCHS), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"the model is in {folder / 'mine'}" in done.stdout
+    return folder / "mine"
+
+
+# --- the ways to start ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["train", "eval"])
+@pytest.mark.parametrize(
+    ("words", "cwd"),
+    [
+        (["deep_cmpl/{}.py"], ROOT),
+        (["{}.py"], ROOT / "deep_cmpl"),
+        ([str(ROOT / "deep_cmpl" / "{}.py")], Path("/")),
+        (["-m", "deep_cmpl.{}"], ROOT),
+    ],
+)
+def test_every_way_to_start_a_script(name, words, cwd):
+    command = [sys.executable, *(word.format(name) for word in words), "--help"]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "--data" in done.stdout and ("--learning-rate" in done.stdout) is (name == "train")
+
+
+# --- train, then evaluate ------------------------------------------------------------------------------
+
+
+def test_evaluation_of_a_training(finished, data, tmp_path):
+    done = run(EVAL, "--run", finished, "--json", "new/report.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert report["model"] == "deep_cmpl" and report["gallery"]["images"] > 0
+    assert f"rSum {report['rsum']:.1f}" in done.stdout
+    assert len(metrics(finished)) == EPOCHS
+    assert (finished / "ranks-test.parquet").is_file()
+
+
+def test_a_finished_run_is_not_resumed(finished, tmp_path):
+    before = contents(finished)
+    done = run(TRAIN, "--output", finished, "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"this run is finished (epoch {EPOCHS}); nothing to resume" in done.stdout
+    assert contents(finished) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_by_a_signal_and_resumed_equals_uninterrupted(number, finished, data, tmp_path):
+    output = tmp_path / "run"
+    process = start(TRAIN, *arguments(data, output, epochs=EPOCHS), cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("epoch 1:"):
+            process.send_signal(number)
+            break
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == f"stopped: interrupted; the state is saved, go on with --resume ({output})"
+    assert (output / "training_state.pt").is_file() and len(metrics(output)) == 1
+    done = run(TRAIN, "--output", output, "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(output, finished)
+
+
+def test_a_run_killed_before_its_first_state_starts_over(finished, data, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    for name in ("config.json", "vocabulary.json", "train_products.json"):
+        (output / name).write_bytes((finished / name).read_bytes())
+    done = run(TRAIN, "--output", output, "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no saved state there, starting over" in done.stdout
+    assert_same_run(output, finished)
+
+
+# --- mistakes ------------------------------------------------------------------------------------------
+
+
+def assert_one_message(done, *parts):
+    """Exit code 2, and all that is said of the mistake is one message."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("error: ") == 1
+    message = done.stderr[done.stderr.index("error: ") :]
+    assert all(str(part) in message for part in parts), message
+
+
+@pytest.fixture
+def folder(tmp_path, data):
+    """Where a user stands, with things of their own."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "thesis.txt").write_text("mine")
+    (tmp_path / "uncaptioned.csv").write_text("id,image\n1,photos/1.jpg\n")
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--data", "nowhere"], ["nowhere: no such file or folder"]),
+        (["--data", "photos"], ["photos: not a catalogue; expected a folder with styles.csv"]),
+        (["--data", "uncaptioned.csv"], ["uncaptioned.csv", "caption", "['id', 'image']", "--caption-column"]),
+        (["--epochs", "0"], ["--epochs = 0: expected a number from 1 up"]),
+        (["--output", "photos"], ["photos: not empty", "--resume", "--overwrite", "--output"]),
+        (["--output", "photos", "--overwrite"], ["photos: not a run", "--overwrite will not delete it"]),
+        (["--output", "uncaptioned.csv"], ["uncaptioned.csv: a file is in the way"]),
+        (["--output", "nothing", "--resume"], ["nothing: no run there", "deep_cmpl/train.py"]),
+        (["--output", "photos", "--resume"], ["photos: no run there"]),
+        (["--resume", "--overwrite"], ["give one of the two"]),
+        (["--device", "tpu"], ["--device tpu: expected auto, cpu, cuda or cuda:N"]),
+    ],
+)
+def test_a_mistake_in_training_ends_in_one_message(words, parts, folder, data):
+    before = contents(folder)
+    defaults = [] if "--data" in words or "--resume" in words else ["--data", data]
+    defaults += [] if "--output" in words else ["--output", "new"]
+    done = run(TRAIN, *defaults, *words, cwd=folder)
+    assert_one_message(done, *parts)
+    assert contents(folder) == before and not (folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "parts"),
+    [
+        (TRAIN, ["--learning-rte", "1"], ["--learning-rte", "--learning-rate"]),
+        (TRAIN, ["--epochs", "many"], ["--epochs", "many"]),
+        (TRAIN, ["--divergence", "backward"], ["--divergence", "forward", "reverse", "sum"]),
+        (EVAL, ["--split", "tests"], ["--split", "test"]),
+        (EVAL, ["--epochs", "3"], ["--epochs"]),
+    ],
+)
+def test_an_option_that_does_not_exist_or_has_no_such_value(script, words, parts, folder):
+    done = run(script, *words, cwd=folder)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--run", "nothing"], ["nothing: no run there", "train one first with deep_cmpl/train.py"]),
+        (["--data", "nowhere"], ["nowhere: no such file or folder"]),
+        (["--relevance", "nowhere.json"], ["--relevance nowhere.json: cannot be read"]),
+    ],
+)
+def test_a_mistake_in_evaluation_ends_in_one_message(words, parts, folder, finished):
+    before = contents(folder)
+    defaults = [] if "--run" in words else ["--run", finished]
+    assert_one_message(run(EVAL, *defaults, *words, cwd=folder), *parts)
+    assert contents(folder) == before
+
+
+def test_overwrite_replaces_a_run(finished, data, tmp_path):
+    output = tmp_path / "run"
+    output.mkdir()
+    for name in ("config.json", "training_state.pt"):
+        (output / name).write_bytes((finished / name).read_bytes())
+    done = run(TRAIN, *arguments(data, output, epochs=1), "--overwrite", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(metrics(output)) == 1
+
+
+def test_a_mistake_after_overwrite_deletes_nothing(finished, folder):
+    output = folder / "run"
+    output.mkdir()
+    (output / "config.json").write_bytes((finished / "config.json").read_bytes())
+    before = contents(folder)
+    assert_one_message(run(TRAIN, "--output", "run", "--overwrite", "--data", "nowhere", cwd=folder), "nowhere")
+    assert contents(folder) == before
+
+
+def test_overwrite_spares_a_folder_whose_config_is_of_something_else(folder, data):
+    """Many programs write a config.json."""
+    (folder / "photos" / "config.json").write_text('{"theme": "dark"}')
+    before = contents(folder)
+    done = run(TRAIN, *arguments(data, "photos", epochs=1), "--overwrite", cwd=folder)
+    assert contents(folder) == before
+    assert_one_message(done, "photos: not a run")
+
+
+def test_overwrite_spares_what_a_user_put_into_a_run(finished, folder, data):
+    output = folder / "run"
+    output.mkdir()
+    (output / "config.json").write_bytes((finished / "config.json").read_bytes())
+    (output / "notes.txt").write_text("mine")
+    run(TRAIN, *arguments(data, output, epochs=1), "--overwrite", cwd=folder)
+    assert (output / "notes.txt").is_file()
+
+
+def test_weights_that_cannot_be_had_end_in_one_message(folder, data):
+    done = run(TRAIN, *arguments(data, "new", image_encoder="mobilenet-v1", image_weights="imagenet"), cwd=folder)
+    assert_one_message(done, "mobilenet-v1", "image_weights = 'none'", "efficientnet-lite0")
+    assert not (folder / "new").exists()

@@ -1,0 +1,475 @@
+"""common/training.py and monitoring.py: what is learned, kept, logged, and exactly how a run goes on."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_runs import (
+    TINY,
+    assert_same_run,
+    metrics,
+    remove_caches,
+    resume,
+    state,
+    train,
+    use_patches,
+    weights,
+    without_clock,
+)
+from torch import nn
+
+import common.training
+from common.batches import Pairs
+from common.errors import InputError, TrainingStopped
+from common.monitoring import warnings
+from common.training import build_optimizer, fit, learning_rate_share
+from deep_cmpl.train import Hyperparameters
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tiny_catalogue):
+    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=120)
+    yield path
+    remove_caches(path)
+
+
+@pytest.fixture(autouse=True)
+def patches(monkeypatch):
+    use_patches(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """An uninterrupted run of three epochs."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_patches(monkeypatch)
+        yield train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished")
+
+
+def watch_session(monkeypatch):
+    """The session of the next training, in a list."""
+    seen = []
+
+    def watched(model, losses, session, at_chance):
+        seen.append(session)
+        fit(model, losses, session, at_chance)
+
+    monkeypatch.setattr(common.training, "fit", watched)
+    return seen
+
+
+# --- learning ------------------------------------------------------------------------------------------
+
+
+def test_the_loss_falls_and_validation_recall_beats_chance(data, tmp_path, monkeypatch):
+    sessions = watch_session(monkeypatch)
+    records = metrics(train(monkeypatch, data, tmp_path / "run", epochs=8))
+    gallery = len(sessions[0].val.images)
+    assert [record["epoch"] for record in records] == list(range(1, 9))
+    assert records[-1]["loss"] < min(0.6 * records[0]["loss"], 2 * math.log(16))
+    chance = 100 * min(1, 1 / gallery), 100 * min(1, 5 / gallery)
+    for direction in ("image_to_text", "text_to_image"):
+        best = max(records, key=lambda record: record["val"]["rsum"])["val"][direction]
+        assert best["R@1"] > 2 * chance[0] and best["R@5"] > 1.2 * chance[1]
+
+
+def test_a_record_an_epoch(finished):
+    records = metrics(finished)
+    steps = records[0]["steps"]
+    for number, record in enumerate(records, 1):
+        assert list(record) == [
+            "epoch", "steps", "loss", "cmpm", "learning_rate", "images_per_second", "seconds", "val"
+        ]  # fmt: skip
+        assert (record["epoch"], record["steps"]) == (number, number * steps)
+        assert record["loss"] == record["cmpm"] and record["seconds"] > 0
+        assert record["images_per_second"] == pytest.approx(16 * steps / record["seconds"])
+        assert set(record["val"]) == {"image_to_text", "text_to_image", "rsum", "image_spread", "text_spread"}
+    assert records[-1]["learning_rate"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_run_folder_holds_everything(finished, data):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "config.json", "model.safetensors", "vocabulary.json", "metrics.jsonl", "curves.png", "training_state.pt",
+        "train_products.json", "tensorboard",
+    }  # fmt: skip
+    config = json.loads((finished / "config.json").read_text())
+    assert config["model"] == "deep_cmpl" and config["precision"] == "float32"
+    assert config["hyperparameters"].keys() == {field.name for field in dataclasses.fields(Hyperparameters)}
+    assert config["hyperparameters"]["image_size"] == [32, 24] and config["hyperparameters"]["seed"] == 0
+    assert config["data"]["path"] == str(data)
+    assert {"fingerprint", "options"} <= config["data"].keys() and {"versions", "hardware"} <= config.keys()
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, data, tmp_path, monkeypatch):
+    assert_same_run(train(monkeypatch, data, tmp_path / "again"), finished)
+    other = train(monkeypatch, data, tmp_path / "other", seed=1)
+    assert metrics(other)[0]["loss"] != metrics(finished)[0]["loss"]
+    assert not torch.equal(weights(other)["image_joint.0.weight"], weights(finished)["image_joint.0.weight"])
+
+
+# --- the test split is for eval.py alone ---------------------------------------------------------------
+
+
+def test_training_never_touches_the_test_split(data, tmp_path, monkeypatch):
+    """Neither its pixels, nor its captions: not for the vocabulary, not for the choice of an epoch."""
+    sessions = watch_session(monkeypatch)
+    used = []
+    real_gather = common.batches.gather
+
+    def gather(pixels, which, device):
+        used.extend(which.tolist())
+        return real_gather(pixels, which, device)
+
+    monkeypatch.setattr("common.batches.gather", gather)
+    monkeypatch.setattr("common.evaluation.gather", gather)
+    train(monkeypatch, data, tmp_path / "run")
+    session = sessions[0]
+    images = {split: set(session.data.rows(split)["image"]) for split in ("train", "val", "test")}
+    assert images["test"] and not images["test"] & set(used)
+    assert images["val"] <= set(used) <= images["train"] | images["val"]
+    known = set(session.tokenizer.known)
+    assert known == {word for caption in session.data.rows("train")["caption"] for word in caption.lower().split()}
+
+
+def test_a_word_of_the_test_captions_alone_is_unknown(data, tmp_path, monkeypatch):
+    lines = data.read_text().splitlines()
+    marked = data.with_name("marked.csv")
+    with_unique = [f"{line.split(',')[0]},{line.split(',')[1]},unique{n} {line.split(',', 2)[2]}"
+                   for n, line in enumerate(lines[1:])]  # fmt: skip
+    marked.write_text("\n".join([lines[0], *with_unique]) + "\n")
+    sessions = watch_session(monkeypatch)
+    run = train(monkeypatch, marked, tmp_path / "run", epochs=1)
+    remove_caches(marked)
+    unique = {split: {caption.split()[0] for caption in sessions[0].data.rows(split)["caption"]}
+              for split in ("train", "val", "test")}  # fmt: skip
+    known = set(json.loads((run / "vocabulary.json").read_text())["words"])
+    assert unique["train"] <= known and not known & (unique["val"] | unique["test"])
+
+
+@pytest.mark.parametrize("rsums", [[10, 30, 20], [30, 30, 10], [10, 20, 30]])
+def test_the_epoch_with_the_best_validation_is_kept(rsums, data, tmp_path, monkeypatch):
+    """The first one of equals."""
+    kept, real_validate = [], common.training.validate
+
+    def validate(model, *rest):
+        kept.append({key: value.clone() for key, value in model.state_dict().items()})
+        return real_validate(model, *rest) | {"rsum": float(rsums[len(kept) - 1])}
+
+    monkeypatch.setattr(common.training, "validate", validate)
+    run = train(monkeypatch, data, tmp_path / "run")
+    best = rsums.index(max(rsums))
+    assert state(run)["progress"]["best_epoch"] == best + 1
+    own = weights(run)
+    assert all(torch.equal(own[key], value) for key, value in kept[best].items())
+
+
+def test_patience(data, tmp_path, monkeypatch):
+    """Epoch 2 is the best; two epochs later without a better one the training ends."""
+    rsums, real_validate = iter([10.0, 30.0, 20.0, 30.0, 40.0]), common.training.validate
+    monkeypatch.setattr(common.training, "validate", lambda *a: real_validate(*a) | {"rsum": next(rsums)})
+    run = train(monkeypatch, data, tmp_path / "run", epochs=5, patience=2)
+    assert [record["val"]["rsum"] for record in metrics(run)] == [10, 30, 20, 30]
+    assert state(run)["progress"]["finished"]
+
+
+# --- going on ------------------------------------------------------------------------------------------
+
+
+def interrupt_in_step(monkeypatch, step):
+    """Send SIGINT to this process while the batch of that step (from 1, over all epochs) is made."""
+    done, real_augment = [], common.training.augment
+
+    def augment(*arguments):
+        done.append(1)
+        if len(done) == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real_augment(*arguments)
+
+    monkeypatch.setattr(common.training, "augment", augment)
+
+
+@pytest.mark.parametrize("where", ["first step", "middle of epoch 2", "last step of epoch 2", "very last step"])
+def test_interrupted_and_resumed_equals_uninterrupted(where, finished, data, tmp_path, monkeypatch):
+    steps = metrics(finished)[0]["steps"]
+    assert steps >= 4
+    step = {"first step": 1, "middle of epoch 2": steps + 2, "last step of epoch 2": 2 * steps,
+            "very last step": 3 * steps}[where]  # fmt: skip
+    run = tmp_path / "run"
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as interrupted:
+        interrupt_in_step(interrupted, step)
+        with pytest.raises(TrainingStopped, match=f"interrupted; the state is saved, go on with --resume .*{run}"):
+            train(interrupted, data, run)
+    assert signal.getsignal(signal.SIGINT) is handler
+    progress = state(run)["progress"]
+    assert progress["epoch"] * steps + progress["step"] == step
+    assert_same_run(resume(monkeypatch, run), finished)
+
+
+def test_interrupted_twice_equals_uninterrupted(finished, data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    for start in (lambda m: train(m, data, run), lambda m: resume(m, run)):
+        with monkeypatch.context() as interrupted:
+            interrupt_in_step(interrupted, 5)
+            with pytest.raises(TrainingStopped):
+                start(interrupted)
+    assert_same_run(resume(monkeypatch, run), finished)
+
+
+@pytest.mark.parametrize("moment", ["before the state is saved", "after the state is saved"])
+def test_killed_and_resumed_equals_uninterrupted(moment, finished, data, tmp_path, monkeypatch):
+    """A kill just before saving loses the second epoch, which is then done again."""
+    run, real_save, saved = tmp_path / "run", common.training.save, []
+
+    class Killed(BaseException):
+        pass
+
+    def save(*arguments):
+        saved.append(1)
+        if len(saved) < 2 or moment.startswith("after"):
+            real_save(*arguments)
+        if len(saved) == 2:
+            raise Killed
+
+    with monkeypatch.context() as killed, pytest.raises(Killed):
+        killed.setattr(common.training, "save", save)
+        train(killed, data, run)
+    assert state(run)["progress"]["epoch"] == (2 if moment.startswith("after") else 1)
+    assert_same_run(resume(monkeypatch, run), finished)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(finished, monkeypatch, capsys):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    resume(monkeypatch, finished)
+    assert f"{finished}: this run is finished (epoch 3); nothing to resume" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_the_state_holds_tensors_and_plain_values_only(finished):
+    saved = state(finished)  # with weights_only=True
+    assert saved.keys() == {"model", "optimizer", "schedule", "random", "progress"}
+    assert saved["progress"]["finished"] is True and saved["progress"]["epoch"] == 3
+
+
+def test_other_data_is_not_resumed(finished, tmp_path, tiny_catalogue, monkeypatch):
+    other = tiny_catalogue(tmp_path / "other", products=60)
+    with pytest.raises(InputError, match="not the data that the run in .* was started with"):
+        train(monkeypatch, other, finished, "--resume")
+    remove_caches(other)
+
+
+def test_a_changed_hyperparameter_is_not_resumed(finished, data, monkeypatch):
+    with pytest.raises(InputError, match=r"--learning-rate 0\.02: the run in .* was started with 0\.01"):
+        train(monkeypatch, data, finished, "--resume", learning_rate="0.02")
+
+
+def test_a_broken_state_is_an_error(data, tmp_path, monkeypatch):
+    run = train(monkeypatch, data, tmp_path / "run", epochs=1)
+    (run / "training_state.pt").write_bytes(b"half a file")
+    with pytest.raises(InputError, match=r"training_state\.pt: not a training state that can be read"):
+        resume(monkeypatch, run)
+
+
+# --- trouble -------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_products(data, tmp_path, monkeypatch):
+    import deep_cmpl.loss
+
+    sessions, calls, real_cmpm = watch_session(monkeypatch), [], deep_cmpl.loss.cmpm
+
+    def cmpm(*arguments):
+        calls.append(1)
+        return real_cmpm(*arguments) * (float("nan") if len(calls) == 4 else 1)  # one is the chance level
+
+    batches, real_batch = [], Pairs.batch
+    monkeypatch.setattr(Pairs, "batch", lambda *a: batches.append(real_batch(*a)) or batches[-1])
+    monkeypatch.setattr(deep_cmpl.loss, "cmpm", cmpm)
+    with pytest.raises(TrainingStopped) as stopped:
+        train(monkeypatch, data, tmp_path / "run")
+    assert "not finite in epoch 1, step 3 (cmpm = nan)" in str(stopped.value)
+    assert str(stopped.value).endswith(", ".join(batches[2].products))
+    assert set(batches[2].products) <= set(sessions[0].train.products)
+
+
+def record(cmpm=1.0, image_spread=0.5, text_spread=0.5):
+    return {"cmpm": cmpm, "val": {"image_spread": image_spread, "text_spread": text_spread}}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (record(), []),
+        (record(cmpm=9.8), []),
+        (record(cmpm=9.95), ["warning: cmpm is at chance level (9.950 of 10.000): nothing is learned"]),
+        (record(image_spread=0.005), ["the image tower has collapsed"]),
+        (record(text_spread=0.005), ["the text tower has collapsed"]),
+    ],
+)
+def test_warnings(found, expected):
+    told = warnings(found, {"cmpm": 10.0})
+    assert len(told) == len(expected)
+    assert all(words in line for words, line in zip(expected, told, strict=True))
+
+
+def test_no_word_of_chance_while_validation_recall_is_far_above_it(data, tmp_path, monkeypatch, capsys):
+    """With a learned scale of 20 the loss starts above that of embeddings that know nothing."""
+    sessions = watch_session(monkeypatch)
+    run = train(monkeypatch, data, tmp_path / "run", epochs=5)
+    chance = 100 / len(sessions[0].val.images)
+    lines = capsys.readouterr().out.splitlines()
+    for epoch in metrics(run):
+        place = next(n for n, line in enumerate(lines) if line.startswith(f"epoch {epoch['epoch']}:"))
+        if min(epoch["val"][direction]["R@1"] for direction in ("image_to_text", "text_to_image")) >= 2 * chance:
+            assert "nothing is learned" not in lines[place + 1]
+
+
+def test_a_collapsed_tower_and_a_loss_at_chance_are_told_in_a_training(data, tmp_path, monkeypatch, capsys):
+    class Constant(nn.Module):
+        dim = 4
+
+        def forward(self, images):
+            return torch.ones(len(images), 4)
+
+    monkeypatch.setattr("deep_cmpl.model.build_image_encoder", lambda *_: Constant())
+    train(monkeypatch, data, tmp_path / "run", epochs=1)
+    told = capsys.readouterr()
+    assert "warning: the image tower has collapsed" in told.out + told.err
+    assert "warning: cmpm is at chance level" in told.out + told.err
+
+
+# --- schedule, optimiser, batches ----------------------------------------------------------------------
+
+
+def test_learning_rate_by_hand():
+    """Ten steps, a warm-up of two, then half a cosine over the other eight."""
+    shares = [learning_rate_share(step, 10, 0.2) for step in range(11)]
+    cosine = [0.5 * (1 + math.cos(math.pi * k / 8)) for k in range(9)]
+    assert shares == pytest.approx([0.5, 1.0, *cosine])
+    assert learning_rate_share(0, 10, 0.0) == 1.0
+    assert all(0 <= learning_rate_share(step, 1, 1.0) <= 1 for step in range(3))
+
+
+def test_every_step_of_a_training_has_its_rate(data, tmp_path, monkeypatch):
+    rates, real_step = [], common.training.train_step
+
+    def train_step(model, losses, batch, optimizer, *rest):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        real_step(model, losses, batch, optimizer, *rest)
+
+    monkeypatch.setattr(common.training, "train_step", train_step)
+    run = train(monkeypatch, data, tmp_path / "run", epochs=2, image_learning_rate="0.001", warmup="0.25")
+    total = metrics(run)[-1]["steps"]
+    assert len(rates) == total
+    for step, found in enumerate(rates):
+        share = learning_rate_share(step, total, 0.25)
+        assert found == pytest.approx([0.001 * share, 0.001 * share, 0.01 * share, 0.01 * share])
+
+
+def test_biases_and_norms_have_no_weight_decay_and_the_image_encoder_its_own_rate():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.image_encoder = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+            self.image_encoder[2].requires_grad_(False)
+            self.joint = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+            self.log_scale = nn.Parameter(torch.tensor(3.0))
+
+    model = Model()
+    settings = SimpleNamespace(learning_rate=0.1, image_learning_rate=0.01, weight_decay=0.5)
+    optimizer = build_optimizer(model, settings)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = [({names[id(p)] for p in group["params"]}, group["lr"], group["weight_decay"])
+              for group in optimizer.param_groups]  # fmt: skip
+    assert groups == [
+        ({"image_encoder.0.weight"}, 0.01, 0.5),
+        ({"image_encoder.0.bias", "image_encoder.1.weight", "image_encoder.1.bias"}, 0.01, 0.0),
+        ({"joint.0.weight"}, 0.1, 0.5),
+        ({"joint.0.bias", "joint.1.weight", "joint.1.bias", "log_scale"}, 0.1, 0.0),
+    ]
+    assert isinstance(optimizer, torch.optim.AdamW)
+
+
+@pytest.mark.parametrize("batch_size", [16, 40, 1000])
+def test_each_pair_once_an_epoch_and_a_short_last_batch_only_when_it_is_the_only_one(
+    batch_size, data, tmp_path, monkeypatch
+):
+    asked, real_batch, sessions = [], Pairs.batch, watch_session(monkeypatch)
+    monkeypatch.setattr(
+        Pairs, "batch", lambda self, which, device: asked.append(which) or real_batch(self, which, device)
+    )
+    train(monkeypatch, data, tmp_path / "run", epochs=2, batch_size=batch_size)
+    pairs = len(sessions[0].train)
+    assert pairs % 16 and 40 < pairs < 1000
+    steps = max(1, pairs // batch_size)
+    assert [len(which) for which in asked] == 2 * steps * [min(batch_size, pairs)]
+    first, second = ([n for which in part for n in which.tolist()] for part in (asked[:steps], asked[steps:]))
+    assert len(set(first)) == len(first) and len(set(second)) == len(second)
+    assert first != second
+
+
+def test_the_gradient_is_clipped(data, tmp_path, monkeypatch):
+    limits, real_clip = [], nn.utils.clip_grad_norm_
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda p, limit: limits.append(limit) or real_clip(p, limit))
+    train(monkeypatch, data, tmp_path / "run", epochs=1, gradient_clip="0.5")
+    assert limits and set(limits) == {0.5}
+    limits.clear()
+    train(monkeypatch, data, tmp_path / "free", epochs=1, gradient_clip="0")
+    assert not limits
+
+
+# --- other methods -------------------------------------------------------------------------------------
+
+
+def test_the_loop_serves_any_model_with_any_named_losses(data, tmp_path, monkeypatch):
+    """Two losses, no Deep CMPL: both are logged, their sum is minimised."""
+
+    class Towers(nn.Module):
+        def __init__(self, words):
+            super().__init__()
+            self.image_encoder = nn.Linear(3, 6)
+            self.text_encoder = nn.EmbeddingBag(words, 6)
+
+        def encode_image(self, images):
+            return self.image_encoder(images.float().mean((2, 3)) / 255)
+
+        def encode_text(self, tokens, lengths):
+            return self.text_encoder(tokens)
+
+    seen = []
+
+    def fit_towers(model, losses, session, at_chance):
+        torch.manual_seed(0)
+        towers = Towers(len(session.tokenizer))
+
+        def own_losses(batch):
+            image_emb = towers.encode_image(batch.images)
+            text_emb = towers.encode_text(batch.tokens, batch.lengths)
+            seen.append(((image_emb - text_emb).square().mean(), 0.1 * image_emb.square().mean()))
+            return {"distance": seen[-1][0], "size": seen[-1][1]}
+
+        fit(towers, own_losses, session, {"distance": torch.tensor(1.0), "size": torch.tensor(0.1)})
+
+    monkeypatch.setattr(common.training, "fit", fit_towers)
+    records = without_clock(metrics(train(monkeypatch, data, tmp_path / "run")))
+    steps = records[0]["steps"]
+    for number, record in enumerate(records):
+        mine = seen[number * steps : (number + 1) * steps]
+        assert record["distance"] == pytest.approx(sum(d.item() for d, _ in mine) / steps)
+        assert record["size"] == pytest.approx(sum(s.item() for _, s in mine) / steps)
+        assert record["loss"] == pytest.approx(record["distance"] + record["size"])
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_classification_loss_is_added_on_request(data, tmp_path, monkeypatch):
+    records = metrics(train(monkeypatch, data, tmp_path / "run", cmpc_column="shape"))
+    assert all(record["loss"] == pytest.approx(record["cmpm"] + record["cmpc"]) for record in records)
+    assert records[-1]["cmpc"] < records[0]["cmpc"]
+    assert weights(tmp_path / "run")["class_weight"].shape == (int(TINY["embedding_dim"]), 6)

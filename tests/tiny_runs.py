@@ -1,0 +1,126 @@
+"""Trainings and evaluations that take a second or two: a tiny catalogue, a stub for the image encoder."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import deep_cmpl.eval
+import deep_cmpl.model
+import deep_cmpl.train
+from common.catalogue import digest
+from common.images import CACHE_FOLDER
+
+TINY = {
+    "image_size": "32 24", "word_dim": "8", "lstm_dim": "16", "embedding_dim": "32", "min_word_count": "1",
+    "batch_size": "16", "epochs": "3", "learning_rate": "0.01", "image_learning_rate": "0.01", "warmup": "0.1",
+    "image_encoder": "mobilenet-v3-small", "image_weights": "none", "precision": "float32",
+}  # fmt: skip
+CLOCK = ("seconds", "images_per_second")
+
+
+class Patches(nn.Module):
+    """In place of an image encoder: the mean colours of 8 x 6 patches, one linear layer."""
+
+    dim = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8 * 6 * 3, self.dim)
+
+    def forward(self, images):
+        patches = F.adaptive_avg_pool2d(images.float() / 127.5 - 1, (8, 6))
+        return self.linear(patches.flatten(1))
+
+
+def use_patches(monkeypatch) -> None:
+    """Let every model have `Patches` for its image encoder."""
+    monkeypatch.setattr(deep_cmpl.model, "build_image_encoder", lambda *_: Patches())
+
+
+def arguments(data: Path | None = None, output: Path | None = None, **settings) -> list[str]:
+    """The command line of train.py for the tiny settings; `None` leaves one out."""
+    options = {"data": data, "output": output, "device": "cpu", **TINY, **settings}
+    return [
+        word
+        for name, value in options.items()
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", *str(value).split())
+    ]
+
+
+def run_main(main, monkeypatch, *words) -> None:
+    monkeypatch.setattr(sys, "argv", ["script.py", *map(str, words)])
+    main()
+
+
+def train(monkeypatch, data: Path, output: Path, *flags: str, **settings) -> Path:
+    """Run train.py in this process; returns the run folder."""
+    run_main(deep_cmpl.train.main, monkeypatch, *arguments(data, output, **settings), *flags)
+    return output
+
+
+def resume(monkeypatch, output: Path) -> Path:
+    run_main(deep_cmpl.train.main, monkeypatch, "--output", output, "--resume", "--device", "cpu")
+    return output
+
+
+def evaluate(monkeypatch, run: Path, *words) -> dict:
+    """Run eval.py in this process; returns the report."""
+    report = run.parent / "report.json"
+    run_main(deep_cmpl.eval.main, monkeypatch, "--run", run, "--device", "cpu", "--json", report, *words)
+    return json.loads(report.read_text())
+
+
+def metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_clock(records: list[dict]) -> list[dict]:
+    """The records of metrics.jsonl without what no two runs share."""
+    return [{key: value for key, value in record.items() if key not in CLOCK} for record in records]
+
+
+def state(run: Path) -> dict:
+    return torch.load(run / "training_state.pt", weights_only=True)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(run / "model.safetensors")
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Bit for bit: the kept model, the last model and optimiser, the metrics, the best epoch."""
+    assert without_clock(metrics(found)) == without_clock(metrics(expected))
+    assert_same(weights(found), weights(expected))
+    after, before = state(found), state(expected)
+    for progress in (after["progress"], before["progress"]):
+        progress["history"] = without_clock(progress["history"])
+    assert_same(after, before)
+
+
+def assert_same(found, expected, where: str = "") -> None:
+    """Equal nested dictionaries and lists of tensors and values."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_same(found[key], value, f"{where}/{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), where
+        for number, value in enumerate(expected):
+            assert_same(found[number], value, f"{where}/{number}")
+    else:
+        assert found == expected, where
+
+
+def remove_caches(data: Path) -> None:
+    """Remove the decoded images that the scripts keep of a catalogue."""
+    for file in CACHE_FOLDER.glob(f"{data.name}-{digest(str(data.resolve()))}-*"):
+        file.unlink()
