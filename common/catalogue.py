@@ -200,7 +200,7 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     if missing and len(missing) == len(paths):
         first = next(iter(paths.values()))
         raise InputError(
-            f"{catalogue.path}: none of its {len(paths)} images exists; the first would be {first}. "
+            f"{catalogue.path}: none of its images exists (looked for {len(paths)}); the first would be {first}. "
             "Image paths are relative to the table; name another folder with --image-root DIR"
         )
     catalogue = catalogue.without(catalogue.rows["image"].isin(missing), "the image file does not exist")

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from common.errors import InputError
 from data import sample
 from data.sample import KINDS, SILHOUETTES, make_sample, sample_table
 
@@ -94,7 +95,7 @@ def test_older_version_is_drawn_again(tmp_path, monkeypatch):
 
 def test_users_own_folder_is_never_overwritten(tmp_path):
     (tmp_path / "styles.csv").write_text("mine")
-    with pytest.raises(FileExistsError, match=str(tmp_path)):
+    with pytest.raises(InputError, match=str(tmp_path)):
         make_sample(tmp_path, 2)
     assert contents(tmp_path) == {"styles.csv": b"mine"}
 

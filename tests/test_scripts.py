@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import arguments, assert_same_run, metrics, remove_caches
+from tiny_runs import arguments, assert_same_run, metrics, remove_caches, train
+
+import deep_cmpl.eval
+import deep_cmpl.train
+from common.errors import InputError, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, EVAL = ROOT / "deep_cmpl" / "train.py", ROOT / "deep_cmpl" / "eval.py"
@@ -27,6 +31,15 @@ def run(script: Path, *words, cwd: Path) -> subprocess.CompletedProcess:
     process = start(script, *words, cwd=cwd)
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run_here(main, *words, cwd: Path, capsys) -> subprocess.CompletedProcess:
+    """The same in this process, without the seconds that importing torch takes."""
+    with pytest.MonkeyPatch.context() as monkeypatch, pytest.raises(SystemExit) as left:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["script.py", *map(str, words)])
+        run_script(main)
+    return subprocess.CompletedProcess(words, left.value.code, *capsys.readouterr())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -133,7 +146,7 @@ def assert_one_message(done, *parts):
 
 
 @pytest.fixture
-def folder(tmp_path, data):
+def folder(tmp_path):
     """Where a user stands, with things of their own."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "thesis.txt").write_text("mine")
@@ -142,27 +155,51 @@ def folder(tmp_path, data):
     return tmp_path
 
 
+def training_words(words, data):
+    """The command line of a mistake, on the tiny catalogue and in a new folder unless it says otherwise."""
+    defaults = [] if "--data" in words or "--resume" in words else ["--data", data]
+    return [*defaults, *([] if "--output" in words else ["--output", "new"]), *words]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--data", "photos"], ["photos: not a catalogue; expected a folder with styles.csv"]),
+        (["--output", "photos", "--overwrite"], ["photos: not a run", "--overwrite will not delete it"]),
+        (["--output", "nothing", "--resume"], ["nothing: no run there", "deep_cmpl/train.py"]),
+    ],
+)
+def test_a_mistake_in_a_process(words, parts, folder, data):
+    before = contents(folder)
+    assert_one_message(run(TRAIN, *training_words(words, data), cwd=folder), *parts)
+    assert contents(folder) == before and not (folder / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
         (["--data", "nowhere"], ["nowhere: no such file or folder"]),
-        (["--data", "photos"], ["photos: not a catalogue; expected a folder with styles.csv"]),
         (["--data", "uncaptioned.csv"], ["uncaptioned.csv", "caption", "['id', 'image']", "--caption-column"]),
         (["--epochs", "0"], ["--epochs = 0: expected a number from 1 up"]),
+        (["--image-size", "4", "60"], ["--image-size = 4: expected a number from 8 up"]),
+        (["--cmpc-column", "brand"], ["no attribute column 'brand'"]),
         (["--output", "photos"], ["photos: not empty", "--resume", "--overwrite", "--output"]),
-        (["--output", "photos", "--overwrite"], ["photos: not a run", "--overwrite will not delete it"]),
         (["--output", "uncaptioned.csv"], ["uncaptioned.csv: a file is in the way"]),
-        (["--output", "nothing", "--resume"], ["nothing: no run there", "deep_cmpl/train.py"]),
         (["--output", "photos", "--resume"], ["photos: no run there"]),
         (["--resume", "--overwrite"], ["give one of the two"]),
         (["--device", "tpu"], ["--device tpu: expected auto, cpu, cuda or cuda:N"]),
+        (
+            ["--image-encoder", "mobilenet-v1", "--image-weights", "imagenet"],
+            ["mobilenet-v1", "image_weights = 'none'", "efficientnet-lite0"],
+        ),
+        (["--image-weights", "lost.pth"], ["image_weights = 'lost.pth': no such file"]),
+        (["--text-encoder", "bert", "--text-weights", "lost"], ["text_weights = 'lost': no tokenizer there"]),
     ],
 )
-def test_a_mistake_in_training_ends_in_one_message(words, parts, folder, data):
+def test_a_mistake_in_training_ends_in_one_message(words, parts, folder, data, capsys):
     before = contents(folder)
-    defaults = [] if "--data" in words or "--resume" in words else ["--data", data]
-    defaults += [] if "--output" in words else ["--output", "new"]
-    done = run(TRAIN, *defaults, *words, cwd=folder)
+    size = [] if "--image-size" in words else ["--image-size", "32", "24"]
+    done = run_here(deep_cmpl.train.main, *training_words(words, data), *size, cwd=folder, capsys=capsys)
     assert_one_message(done, *parts)
     assert contents(folder) == before and not (folder / "new").exists()
 
@@ -192,51 +229,46 @@ def test_an_option_that_does_not_exist_or_has_no_such_value(script, words, parts
         (["--relevance", "nowhere.json"], ["--relevance nowhere.json: cannot be read"]),
     ],
 )
-def test_a_mistake_in_evaluation_ends_in_one_message(words, parts, folder, finished):
+def test_a_mistake_in_evaluation_ends_in_one_message(words, parts, folder, finished, capsys):
     before = contents(folder)
     defaults = [] if "--run" in words else ["--run", finished]
-    assert_one_message(run(EVAL, *defaults, *words, cwd=folder), *parts)
+    assert_one_message(run_here(deep_cmpl.eval.main, *defaults, *words, cwd=folder, capsys=capsys), *parts)
     assert contents(folder) == before
 
 
-def test_overwrite_replaces_a_run(finished, data, tmp_path):
-    output = tmp_path / "run"
+@pytest.fixture
+def old_run(finished, folder):
+    """A run that a user started, and left a note in."""
+    output = folder / "run"
     output.mkdir()
     for name in ("config.json", "training_state.pt"):
         (output / name).write_bytes((finished / name).read_bytes())
-    done = run(TRAIN, *arguments(data, output, epochs=1), "--overwrite", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(metrics(output)) == 1
-
-
-def test_a_mistake_after_overwrite_deletes_nothing(finished, folder):
-    output = folder / "run"
-    output.mkdir()
-    (output / "config.json").write_bytes((finished / "config.json").read_bytes())
-    before = contents(folder)
-    assert_one_message(run(TRAIN, "--output", "run", "--overwrite", "--data", "nowhere", cwd=folder), "nowhere")
-    assert contents(folder) == before
-
-
-def test_overwrite_spares_a_folder_whose_config_is_of_something_else(folder, data):
-    """Many programs write a config.json."""
-    (folder / "photos" / "config.json").write_text('{"theme": "dark"}')
-    before = contents(folder)
-    done = run(TRAIN, *arguments(data, "photos", epochs=1), "--overwrite", cwd=folder)
-    assert contents(folder) == before
-    assert_one_message(done, "photos: not a run")
-
-
-def test_overwrite_spares_what_a_user_put_into_a_run(finished, folder, data):
-    output = folder / "run"
-    output.mkdir()
-    (output / "config.json").write_bytes((finished / "config.json").read_bytes())
     (output / "notes.txt").write_text("mine")
-    run(TRAIN, *arguments(data, output, epochs=1), "--overwrite", cwd=folder)
-    assert (output / "notes.txt").is_file()
+    return output
 
 
-def test_weights_that_cannot_be_had_end_in_one_message(folder, data):
-    done = run(TRAIN, *arguments(data, "new", image_encoder="mobilenet-v1", image_weights="imagenet"), cwd=folder)
-    assert_one_message(done, "mobilenet-v1", "image_weights = 'none'", "efficientnet-lite0")
-    assert not (folder / "new").exists()
+def test_overwrite_replaces_a_run(old_run, folder, data, monkeypatch):
+    train(monkeypatch, data, old_run, "--overwrite", epochs=1)
+    assert len(metrics(old_run)) == 1
+
+
+def test_overwrite_spares_what_a_user_put_into_a_run(old_run, data, monkeypatch):
+    train(monkeypatch, data, old_run, "--overwrite", epochs=1)
+    assert (old_run / "notes.txt").is_file()
+
+
+def test_a_mistake_with_overwrite_deletes_nothing(old_run, folder, capsys):
+    before = contents(folder)
+    words = ["--output", "run", "--overwrite", "--data", "nowhere"]
+    assert_one_message(run_here(deep_cmpl.train.main, *words, cwd=folder, capsys=capsys), "nowhere")
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("config", ['{"theme": "dark"}', "not json", '{"model": "gpt2"}'])
+def test_overwrite_spares_a_folder_whose_config_is_of_something_else(config, folder, data, monkeypatch):
+    """Many programs write a config.json."""
+    (folder / "photos" / "config.json").write_text(config)
+    before = contents(folder)
+    with pytest.raises(InputError, match="photos: not a run"):
+        train(monkeypatch, data, folder / "photos", "--overwrite", epochs=1)
+    assert contents(folder) == before

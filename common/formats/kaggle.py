@@ -47,7 +47,7 @@ def read(path: Path) -> Source:
     source = Source(path, frame, places, path / "images", unusable, columns=columns())
     source.found.append("Kaggle folder, styles.csv and images/")
     if with_comma:
-        source.found.append(f"{with_comma} titles with an unescaped comma, read whole")
+        source.found.append(f"titles with an unescaped comma, read whole: {with_comma}")
     return source
 
 
