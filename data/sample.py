@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))  # for `python data/sample.py` from any folder
 from common.errors import InputError, run_script
 from data.accessories import ACCESSORIES
 from data.drawing import Look, photograph
+from data.footwear import FOOTWEAR
 from data.garments import GARMENTS
 from data.kinds import BRANDS, COLOUR_WORDS, GENDER_WORDS, KINDS, PATTERN_WORDS, PHRASINGS, SEASONS
 
@@ -31,7 +32,7 @@ FIRST_ID = 10000
 SHARED = 0.042  # chance that a product is listed again under the same title
 UNNAMED = 0.15  # chance that a title leaves out one of its words
 NO_SEASON = 0.015
-SILHOUETTES = GARMENTS | ACCESSORIES
+SILHOUETTES = GARMENTS | FOOTWEAR | ACCESSORIES
 
 
 class Product(NamedTuple):

@@ -327,7 +327,7 @@ def test_titles_that_contradict_the_colour(tmp_path, caption, colour, count):
         ("shop.csv", "image,colour\na.jpg,x\n", r"no caption column found among \['image', 'colour'\]; .* --caption"),
         ("shop.csv", "caption,colour\na.jpg,x\n", r"no image column found among .*--image-column NAME"),
         ("shop.csv", "just some text\n", "no image column found"),
-        ("shop.csv", "image,caption\ny.jpg,x\nz.jpg,x\n", r"none of its images exists \(looked for 2\).*/y\.jpg.*--image-root"),
+        ("shop.csv", "image,caption\ny.jpg,x\nz.jpg,x\n", r"none of its images exists \(looked for 2\).*y\.jpg.*-root"),
         ("shop.csv", b"image,caption\na.jpg,\x81\xff\n", "neither UTF-8 nor Windows-1252"),
         ("shop.csv", "image,caption,caption\na.jpg,x,y\n", "line 1: a column name occurs twice"),
         ("shop.csv", 'image,caption\na.jpg,x\nb.jpg,"y\nc.jpg,z\n', "line 3: a quote is opened .* never closed"),
