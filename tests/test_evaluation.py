@@ -236,7 +236,7 @@ def test_a_run_of_another_model_is_refused(run, tmp_path, monkeypatch):
     shutil.copytree(run, copied)
     config = json.loads((copied / "config.json").read_text()) | {"model": "siamese"}
     (copied / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="a run of siamese, not of deep_cmpl; use siamese/eval.py"):
+    with pytest.raises(InputError, match=r"a run of siamese, not of deep_cmpl; use siamese/eval\.py"):
         evaluate(monkeypatch, copied)
 
 

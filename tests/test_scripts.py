@@ -29,7 +29,7 @@ def start(script: Path, *words, cwd: Path) -> subprocess.Popen:
 
 def run(script: Path, *words, cwd: Path) -> subprocess.CompletedProcess:
     process = start(script, *words, cwd=cwd)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -112,7 +112,7 @@ def test_interrupted_by_a_signal_and_resumed_equals_uninterrupted(number, finish
         if line.startswith("epoch 1:"):
             process.send_signal(number)
             break
-    out, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 1, err
     assert "Traceback" not in err
     assert err.splitlines()[-1] == f"stopped: interrupted; the state is saved, go on with --resume ({output})"

@@ -259,7 +259,7 @@ def test_the_state_holds_tensors_and_plain_values_only(finished):
 
 def test_other_data_is_not_resumed(finished, tmp_path, tiny_catalogue, monkeypatch):
     other = tiny_catalogue(tmp_path / "other", products=60)
-    with pytest.raises(InputError, match="not the data that the run in .* was started with"):
+    with pytest.raises(InputError, match=r"not the data that the run in .* was started with"):
         train(monkeypatch, other, finished, "--resume")
     remove_caches(other)
 
