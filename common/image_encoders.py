@@ -41,6 +41,7 @@ class ImageEncoder(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
         self.backbone.requires_grad_(not frozen)
+        self.train()
 
     def train(self, mode: bool = True) -> "ImageEncoder":
         return super().train(mode and not self.frozen)

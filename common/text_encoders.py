@@ -37,12 +37,23 @@ class BiLSTM(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Any encoder of transformers, its last states averaged over the caption's tokens."""
+    """Any encoder of transformers, its last states averaged over the caption's tokens.
 
-    def __init__(self, model: nn.Module) -> None:
+    Attributes:
+        dim: size of a state.
+        frozen: no gradient and no dropout.
+    """
+
+    def __init__(self, model: nn.Module, frozen: bool = False) -> None:
         super().__init__()
         self.model = model
         self.dim = model.config.hidden_size
+        self.frozen = frozen
+        self.model.requires_grad_(not frozen)
+        self.train()
+
+    def train(self, mode: bool = True) -> "Transformer":
+        return super().train(mode and not self.frozen)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, hidden size)"""
@@ -79,6 +90,8 @@ def build_text_encoder(settings: Any, tokenizer: Tokenizer, folder: Path | None 
         InputError: the pretrained encoder cannot be had.
     """
     if settings.text_encoder == "bilstm":
+        if folder is None and settings.freeze_text_encoder:
+            raise InputError("freeze_text_encoder = true: a bilstm starts from random weights, it has to be trained")
         return BiLSTM(len(tokenizer), settings.word_dim, settings.lstm_dim, settings.dropout)
     import transformers
 
@@ -90,7 +103,9 @@ def build_text_encoder(settings: Any, tokenizer: Tokenizer, folder: Path | None 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Transformer(transformers.AutoModel.from_pretrained(settings.text_weights))
+            return Transformer(
+                transformers.AutoModel.from_pretrained(settings.text_weights), settings.freeze_text_encoder
+            )
     except (OSError, ValueError) as error:
         raise InputError(f"text_weights = {settings.text_weights!r}: no model there ({first_line(error)})") from None
 

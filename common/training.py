@@ -137,7 +137,7 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
         "steps": progress.epoch * steps,
         "loss": sum(means.values()),
         **means,
-        "learning_rate": optimizer.param_groups[-1]["lr"],
+        "learning_rate": max(group["lr"] for group in optimizer.param_groups),
         "images_per_second": progress.step * session.batch_size / progress.seconds,
         "seconds": progress.seconds,
         "val": validation,
@@ -153,18 +153,21 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
 
 
 def build_optimizer(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
-    """AdamW; the image encoder has its own rate, biases and norms have no weight decay."""
-    in_encoder = {id(parameter) for parameter in model.image_encoder.parameters()}
-    groups = []
-    for rate, wanted in ((settings.image_learning_rate, True), (settings.learning_rate, False)):
-        own = [p for p in model.parameters() if p.requires_grad and (id(p) in in_encoder) == wanted]
-        for decay, parameters in (
-            (settings.weight_decay, [p for p in own if p.ndim > 1]),
-            (0.0, [p for p in own if p.ndim <= 1]),
-        ):
-            if parameters:
-                groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
-    return torch.optim.AdamW(groups, fused=True)
+    """AdamW; each encoder has its own rate, biases and norms have no weight decay."""
+    rates = dict.fromkeys(model.parameters(), settings.learning_rate)
+    rates |= dict.fromkeys(model.image_encoder.parameters(), settings.image_learning_rate)
+    rates |= dict.fromkeys(model.text_encoder.parameters(), settings.text_learning_rate)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [p for p in trained if rates[p] == rate and (p.ndim > 1) == is_matrix],
+            "lr": rate,
+            "weight_decay": settings.weight_decay if is_matrix else 0.0,
+        }
+        for rate in sorted(set(rates.values()))
+        for is_matrix in (True, False)
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
 
 
 def learning_rate_share(step: int, total: int, warmup: float) -> float:

@@ -31,6 +31,7 @@ class Hyperparameters:
     image_size: ImageSize
     text_encoder: TextEncoderName
     text_weights: str
+    freeze_text_encoder: bool
     word_dim: Count
     lstm_dim: Count
     dropout: Fraction
@@ -44,6 +45,7 @@ class Hyperparameters:
     batch_size: Count
     learning_rate: Rate
     image_learning_rate: Rate
+    text_learning_rate: Rate
     weight_decay: Rate
     warmup: Fraction
     gradient_clip: Rate

@@ -372,17 +372,18 @@ def test_every_step_of_a_training_has_its_rate(data, tmp_path, monkeypatch):
         assert found == pytest.approx([0.001 * share, 0.001 * share, 0.01 * share, 0.01 * share])
 
 
-def test_biases_and_norms_have_no_weight_decay_and_the_image_encoder_its_own_rate():
+def test_biases_and_norms_have_no_weight_decay_and_each_encoder_has_its_own_rate():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
             self.image_encoder = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
             self.image_encoder[2].requires_grad_(False)
+            self.text_encoder = nn.Linear(2, 2, bias=False)
             self.joint = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
             self.log_scale = nn.Parameter(torch.tensor(3.0))
 
     model = Model()
-    settings = SimpleNamespace(learning_rate=0.1, image_learning_rate=0.01, weight_decay=0.5)
+    settings = SimpleNamespace(learning_rate=0.1, image_learning_rate=0.01, text_learning_rate=0.05, weight_decay=0.5)
     optimizer = build_optimizer(model, settings)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = [({names[id(p)] for p in group["params"]}, group["lr"], group["weight_decay"])
@@ -390,6 +391,7 @@ def test_biases_and_norms_have_no_weight_decay_and_the_image_encoder_its_own_rat
     assert groups == [
         ({"image_encoder.0.weight"}, 0.01, 0.5),
         ({"image_encoder.0.bias", "image_encoder.1.weight", "image_encoder.1.bias"}, 0.01, 0.0),
+        ({"text_encoder.weight"}, 0.05, 0.5),
         ({"joint.0.weight"}, 0.1, 0.5),
         ({"joint.0.bias", "joint.1.weight", "joint.1.bias", "log_scale"}, 0.1, 0.0),
     ]

@@ -16,7 +16,8 @@ from common.images import CACHE_FOLDER
 
 TINY = {
     "image_size": "32 24", "word_dim": "8", "lstm_dim": "16", "embedding_dim": "32", "min_word_count": "1",
-    "batch_size": "16", "epochs": "3", "learning_rate": "0.01", "image_learning_rate": "0.01", "warmup": "0.1",
+    "batch_size": "16", "epochs": "3", "learning_rate": "0.01", "image_learning_rate": "0.01",
+    "text_learning_rate": "0.01", "warmup": "0.1",
     "image_encoder": "mobilenet-v3-small", "image_weights": "none", "precision": "float32",
 }  # fmt: skip
 CLOCK = ("seconds", "images_per_second")
