@@ -1,7 +1,7 @@
 """From a catalogue to training batches and retrieval galleries."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.captions import Tokenizer, fold
-from common.catalogue import Catalogue, open_catalogue
+from common.catalogue import REPEATED, Catalogue, open_catalogue
 from common.errors import InputError
 from common.images import DecodedImages, open_images
 from common.options import CatalogueOptions
@@ -48,17 +48,27 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
     columns = (options.image_column, options.caption_column, options.id_column)
     catalogue = open_catalogue(path, *columns, options.image_root, options.strict)
     images = open_images(catalogue, image_size)
-    for reason in sorted(set(images.errors.values())):
-        broken = [image for image, error in images.errors.items() if error == reason]
-        catalogue = catalogue.without(catalogue.rows["image"].isin(broken), f"image cannot be decoded: {reason}")
+    errors = pd.Series(images.errors, dtype="object")
+    for reason, broken in errors.groupby(errors):
+        catalogue = catalogue.without(catalogue.rows["image"].isin(broken.index), f"image cannot be decoded: {reason}")
     if options.strict:
         catalogue.report.refuse_unusable(catalogue.path)
     if catalogue.rows.empty:
         raise InputError(f"{catalogue.path}: an empty catalogue, none of its images can be decoded")
+    catalogue = merge_equal_images(catalogue, images)
     splits = split_catalogue(catalogue.rows, images.digests)
     for line in [*catalogue.report.lines(), *images.remarks, size_line(catalogue), *splits.report]:
         print(f"  {line}")
     return Data(catalogue, images, splits)
+
+
+def merge_equal_images(catalogue: Catalogue, images: DecodedImages) -> Catalogue:
+    """Let a product have each photograph once, however many rows or files repeat it."""
+    rows = catalogue.rows
+    same = [rows["product"], images.digests[rows["image"].to_numpy()]]
+    catalogue = replace(catalogue, rows=rows.assign(image=rows["image"].groupby(same).transform("first")))
+    repeated = catalogue.rows.duplicated(["product", "image", "caption"])
+    return catalogue.without(repeated, REPEATED)
 
 
 def size_line(catalogue: Catalogue) -> str:

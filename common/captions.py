@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
+from common.files import write_atomically
 
 PADDING, UNKNOWN = 0, 1
-WORD = re.compile(r"\w+")
+WITHOUT_SPACES = re.compile("([\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff])")
+"""Thai, Japanese and Chinese, whose words are not parted by spaces: each sign is taken for a word."""
 VOCABULARY_FILE = "vocabulary.json"
 TRANSFORMER_FOLDER = "text_encoder"
 
@@ -21,12 +24,13 @@ Tokens = tuple[np.ndarray, np.ndarray]
 
 def fold(caption: str) -> str:
     """The caption without differences of case and white space; equal folded captions are the same."""
-    return " ".join(caption.casefold().split())
+    return " ".join(unicodedata.normalize("NFC", caption.casefold()).split())
 
 
 def words(caption: str) -> list[str]:
-    """The words of a caption: runs of letters and digits, without case."""
-    return WORD.findall(caption.casefold())
+    """The words of a caption: runs of letters, their marks, digits and underscores, without case."""
+    spaced = WITHOUT_SPACES.sub(r" \1 ", fold(caption))
+    return "".join(sign if sign == "_" or unicodedata.category(sign)[0] in "LMN" else " " for sign in spaced).split()
 
 
 class Vocabulary:
@@ -67,7 +71,7 @@ class Vocabulary:
 
     def save(self, folder: Path) -> None:
         content = {"max_words": self.max_words, "words": self.known}
-        (folder / VOCABULARY_FILE).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        write_atomically(folder / VOCABULARY_FILE, json.dumps(content, ensure_ascii=False))
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
@@ -92,10 +96,11 @@ class TransformerTokenizer:
                 f"text_weights = {name!r}: no tokenizer there ({first_line(error)}). Give the folder of a "
                 "transformers model, the name of one that this machine can download, or use text_encoder = 'bilstm'"
             ) from None
-        self.max_words = max_words
+        # two more for the tokens that mark beginning and end
+        self.max_length = min(max_words + 2, self.tokenizer.model_max_length)
 
     def __call__(self, captions: Sequence[str]) -> Tokens:
-        encoded = self.tokenizer(list(captions), truncation=True, max_length=self.max_words + 2)
+        encoded = self.tokenizer(list(captions), truncation=True, max_length=self.max_length)
         return pad(encoded["input_ids"])
 
     def save(self, folder: Path) -> None:

@@ -22,6 +22,7 @@ COMMON_NAMES = {
     "id": ("id", "product_id", "item_ID", "item_id", "product", "sku", "article_id"),
 }  # fmt: skip
 EXAMPLES = 3
+REPEATED = "the same product, image and caption as an earlier row"
 
 
 @dataclass
@@ -120,7 +121,7 @@ def open_catalogue(
     catalogue = catalogue.without(table_rows["caption"] == "", "no caption")
     catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
     repeated = catalogue.rows.duplicated(["product", "image", "caption"])
-    catalogue = catalogue.without(repeated, "the same product, image and caption as an earlier row")
+    catalogue = catalogue.without(repeated, REPEATED)
     if strict:
         report.refuse_unusable(path)
     if catalogue.rows.empty:

@@ -14,19 +14,24 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from common.captions import Tokenizer
+from common.captions import TRANSFORMER_FOLDER, VOCABULARY_FILE, Tokenizer
 from common.errors import InputError
-from common.images import write_atomically
+from common.files import write_atomically
 from common.options import TrainOptions
 from common.text_encoders import load_tokenizer, save_text_config
 
 MODELS = ("deep_cmpl", "siamese", "correlational")
 CONFIG, MODEL, STATE = "config.json", "model.safetensors", "training_state.pt"
 TRAIN_PRODUCTS = "train_products.json"
+OWN_FILES = (
+    CONFIG, MODEL, STATE, TRAIN_PRODUCTS, VOCABULARY_FILE, TRANSFORMER_FOLDER,
+    "metrics.jsonl", "curves.png", "tensorboard", "ranks-*.parquet", "*.part",
+)  # fmt: skip
+"""Everything that a training or an evaluation leaves in a run folder."""
 
 
 class Run:
-    """A run folder; every file in it is written to a temporary name first.
+    """A run folder; a file in it that is written more than once gets a temporary name first.
 
     Attributes:
         folder: where it is.
@@ -60,8 +65,8 @@ class Run:
                     f"{folder}: not empty; go on with the run there (--resume), delete it (--overwrite), "
                     "or name another folder (--output)"
                 )
-            if not (folder / CONFIG).is_file():
-                raise InputError(f"{folder}: not a run (no {CONFIG}), so --overwrite will not delete it")
+            if not is_run(folder):
+                raise InputError(f"{folder}: not a run of this project, so --overwrite will not delete it")
         print(f"run: {folder}")
         return cls(folder, overwrite=options.overwrite)
 
@@ -69,8 +74,8 @@ class Run:
         self, config: dict[str, Any], train_products: Iterable[str], tokenizer: Tokenizer, text_encoder: nn.Module
     ) -> None:
         """Start the folder; an earlier run is deleted only now, when all input is known to be good."""
-        if self.overwrite and self.folder.exists():
-            shutil.rmtree(self.folder)
+        if self.overwrite:
+            delete_run(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / CONFIG, json.dumps(config, indent=2))
         write_atomically(self.folder / TRAIN_PRODUCTS, json.dumps(sorted(set(train_products))))
@@ -103,6 +108,22 @@ class Run:
         write_atomically(self.folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds the configuration of a run of one of the models."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return config["model"] in MODELS and "hyperparameters" in config
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def delete_run(folder: Path) -> None:
+    """Delete what a run writes; whatever else lies in its folder stays."""
+    for name in OWN_FILES:
+        for path in folder.glob(name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tuple[nn.Module, Tokenizer]:
     """The trained model of a run, in evaluation mode, and its tokenizer; nothing is downloaded.
 
@@ -119,7 +140,7 @@ def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tu
     except FileNotFoundError as error:
         missing = getattr(error, "filename", None) or folder / MODEL
         raise InputError(f"{missing}: missing; the run was interrupted before its first validation") from None
-    except (safetensors.SafetensorError, json.JSONDecodeError, KeyError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: a broken run, a file of it cannot be read ({error})") from None
     model = module.build_model(settings, tokenizer, precision=getattr(torch, config["precision"]), folder=folder)
     model = model.to(device).eval()

@@ -19,12 +19,18 @@ class TrainingStopped(RuntimeError):
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main`; what is no defect of the program ends in one message without a traceback.
 
-    Exit code 2 for an `InputError`, 1 for `TrainingStopped`, 130 for Ctrl-C.
+    Exit code 2 for an `InputError` and for a file that cannot be read or written, 1 for
+    `TrainingStopped` (Ctrl-C in the training loop, which saves first, is one), 130 for Ctrl-C elsewhere.
     """
     try:
         main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
     except TrainingStopped as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)

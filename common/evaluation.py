@@ -17,13 +17,14 @@ from common.captions import Tokenizer
 from common.checkpoints import TRAIN_PRODUCTS, load_model
 from common.devices import choose_device, describe
 from common.errors import InputError, TrainingStopped
-from common.images import DecodedImages, write_atomically
+from common.files import write_atomically
+from common.images import DecodedImages
+from common.monitoring import DIRECTIONS
 from common.options import EvalOptions, read_config, with_recorded_data
 from common.recall import CUTOFFS, Ranks, beir_metrics, chance, metrics, rank_queries
 from common.splits import require_splits
 
 EMBEDDED_AT_ONCE = 256
-DIRECTIONS = ("image_to_text", "text_to_image")
 
 
 @torch.inference_mode()
@@ -119,11 +120,14 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
         query_emb = embed_texts(model, tokenizer, list(queries), device)
         report["relevance"] = relevance_figures(query_emb, image_emb, list(queries.values()), gallery)
     print(describe_report(report, gallery, data))
-    save_ranks(options.run / f"ranks-{options.split}.parquet", ranks, gallery, data)
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.json, json.dumps(report, indent=2))
         print(f"figures written to {options.json}")
+    if data.catalogue.fingerprint == config["data"]["fingerprint"]:
+        save_ranks(options.run / f"ranks-{options.split}.parquet", ranks, gallery, data)
+    else:
+        print("the ranks are not kept in the run, because this is not the data it was trained on")
 
 
 def chance_figures(ranks: dict[str, Ranks], gallery: Gallery) -> dict[str, dict[str, float]]:
@@ -162,8 +166,7 @@ def describe_report(report: dict[str, Any], gallery: Gallery, data: Data) -> str
         f"{'':15}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'median':>9}{'mean':>9}{'MRR':>8}{'mAP':>8}",
     ]
     for direction in DIRECTIONS:
-        name = direction.replace("_to_", " -> ")
-        lines.append(table_line(name, report[direction]))
+        lines.append(table_line(DIRECTIONS[direction], report[direction]))
         lines.append(table_line("  chance", report["chance"][direction]))
     lines.append(f"rSum {report['rsum']:.1f}")
     if "relevance" in report:
@@ -231,7 +234,10 @@ def read_relevance(file: Path) -> dict[str, list[str]]:
 def relevance_figures(
     query_emb: Tensor, image_emb: Tensor, relevant: list[list[str]], gallery: Gallery
 ) -> dict[str, float]:
-    """Recall@1, Recall@10 and MRR@10 in 0..1 over every image of the gallery, BEIR style."""
+    """Recall@1, Recall@10 and MRR@10 in 0..1 over every image of the gallery, BEIR style.
+
+    Each image of a relevant product counts as one relevant item, a product that the gallery lacks as one more.
+    """
     images_of = gallery.product_images.groupby("product")["image"].apply(list).to_dict()
     pairs = [
         (query, image)

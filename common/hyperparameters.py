@@ -10,7 +10,6 @@ import difflib
 import math
 import re
 import tomllib
-import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ class Range:
 Count = Annotated[int, Range(1)]
 CountOrZero = Annotated[int, Range(0)]
 Rate = Annotated[float, Range(0)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
 Fraction = Annotated[float, Range(0, 1)]
 ImageSize = tuple[Annotated[int, Range(8)], Annotated[int, Range(8)]]
 
@@ -168,6 +168,6 @@ def plain(hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return plain(arguments[0])
-    if origin in (tuple, types.UnionType):
+    if origin is tuple:
         return tuple[tuple(plain(argument) for argument in arguments)]
     return hint

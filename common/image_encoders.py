@@ -183,12 +183,12 @@ def load_weights(network: nn.Module, file: Path, name: str) -> None:
             state = load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
+        state = {key.removeprefix("module."): value for key, value in state.get("state_dict", state).items()}
         own = network.state_dict()
         fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
     except Exception as error:  # the loaders raise many kinds, all mean: not such a file
         raise InputError(f"image_weights = '{file}': not a file of weights ({error})") from None
-    missing = [key for key in own if key not in fitting and not is_classifier(key)]
+    missing = [key for key in own if key not in fitting and not is_classifier(key) and not is_counter(key)]
     if missing:
         raise InputError(
             f"image_weights = '{file}': not the weights of {name}, {len(missing)} of {len(own)} tensors "
@@ -199,6 +199,11 @@ def load_weights(network: nn.Module, file: Path, name: str) -> None:
 
 def is_classifier(key: str) -> bool:
     return key.startswith(("classifier.", "fc.", "_fc."))
+
+
+def is_counter(key: str) -> bool:
+    """The number of batches that a norm has seen: older files lack it, and nothing here reads it."""
+    return key.endswith(".num_batches_tracked")
 
 
 def no_weights(name: str, error: Exception) -> str:

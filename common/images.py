@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
+from common.files import write_atomically
 
 WHITE = (255, 255, 255)
 CACHE_FOLDER = Path(__file__).resolve().parents[1] / "data" / "cache"
@@ -66,16 +67,22 @@ def open_images(catalogue: Catalogue, size: tuple[int, int], folder: Path = CACH
     where = f"{catalogue.path.name}-{digest(str(catalogue.path))}-{height}x{width}"
     key = digest([CACHE_VERSION, catalogue.image_state()])
     pixels_file, facts_file = folder / f"{where}-{key}.npy", folder / f"{where}-{key}.json"
-    if not (pixels_file.is_file() and facts_file.is_file()):
+    try:
+        return load_cache(pixels_file, facts_file)
+    except (OSError, ValueError, KeyError):  # not there, or broken
         folder.mkdir(parents=True, exist_ok=True)
         build_cache(catalogue, size, pixels_file, facts_file)
         for old in folder.glob(f"{glob.escape(where)}-*"):
             if old.stem != pixels_file.stem and old.suffix in (".npy", ".json"):
                 old.unlink(missing_ok=True)
-    facts = json.loads(facts_file.read_text())
+    return load_cache(pixels_file, facts_file)
+
+
+def load_cache(pixels_file: Path, facts_file: Path) -> DecodedImages:
+    facts = json.loads(facts_file.read_text(encoding="utf-8"))
     errors = {int(image): reason for image, reason in facts["errors"].items()}
-    return DecodedImages(np.load(pixels_file, mmap_mode="r"), np.array(facts["digests"], dtype=object), errors,
-                         facts["remarks"])  # fmt: skip
+    pixels = np.load(pixels_file, mmap_mode="r")
+    return DecodedImages(pixels, np.array(facts["digests"], dtype=object), errors, facts["remarks"])
 
 
 def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, facts_file: Path) -> None:
@@ -155,13 +162,6 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         image = image.convert("RGB")
         padded = ImageOps.pad(image, (width, height), Image.Resampling.BICUBIC, color=WHITE)
         return np.asarray(padded), original
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a killed writer, never leaves half of it."""
-    part = path.with_suffix(f"{path.suffix}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator | None = None) -> Tensor:

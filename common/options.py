@@ -112,7 +112,10 @@ def read_config(run: Path, model: str) -> dict[str, Any]:
         raise InputError(f"{run}: no run there (it has no config.json); train one first with {model}/train.py")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        found, _, _ = config["model"], config["hyperparameters"].keys(), config["data"]["options"].keys()
+        found = config["model"]
+        for key in ("hyperparameters", "data", "precision"):
+            config[key]
+        config["data"]["fingerprint"], config["data"]["options"].keys(), config["hyperparameters"]["image_size"]
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error!r})") from None
     if found != model:

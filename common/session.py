@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from common.devices import choose_device, describe, resolve_precision, seed_ever
 from common.errors import InputError
 from common.options import TrainOptions, read_config
 from common.splits import require_splits
-from common.text_encoders import build_tokenizer
+from common.text_encoders import build_tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Session:
     val: Gallery
     batch_size: int
 
+    @property
+    def resumed_from(self) -> Path | None:
+        """The run folder that a resumed model is read from: no pretrained weights are fetched then."""
+        return self.run.folder if self.run.resumed else None
+
 
 def prepare(
     model: str, options: TrainOptions, settings: Any, sample: Callable[[], Path], label_column: str = ""
@@ -57,10 +63,14 @@ def prepare(
     Raises:
         InputError: the catalogue, the device or the run folder cannot be used, or --resume finds
             other data than the run was started with.
+        SystemExit: the run to resume is finished (code 0).
     """
     device = choose_device(options.device)
     precision = resolve_precision(settings.precision, device)
     run = Run.open(options)
+    if run.resumed and run.load_state(torch.device("cpu"))["progress"]["finished"]:
+        print(f"{run.folder}: this run is finished; nothing to resume")
+        sys.exit(0)
     data = load_data(options, settings.image_size, sample)
     require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
     config = describe_run(model, options, settings, data, precision, device)
@@ -70,7 +80,10 @@ def prepare(
         precision = getattr(torch, config["precision"])
     seed_everything(settings.seed)
     train_rows = data.rows("train")
-    tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
+    if run.resumed:
+        tokenizer = load_tokenizer(settings, run.folder)
+    else:
+        tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
     train = Pairs(train_rows, data.images, tokenizer, label_column)
     val = Gallery.of(data.rows("val"))
     if isinstance(tokenizer, Vocabulary):
@@ -79,7 +92,11 @@ def prepare(
             f"vocabulary: {len(tokenizer):,} words, from the train captions; {unknown:.1%} of val's words are not in it"
         )
     print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
+    if len(train) < 2:
+        raise InputError(f"{data.catalogue.path}: {len(train)} pair to train on; a batch needs two")
     batch_size = min(settings.batch_size, len(train))
+    if batch_size < settings.batch_size:
+        print(f"batch size: {batch_size} instead of {settings.batch_size}, there are no more training pairs")
     return Session(run, config, settings, device, precision, data, tokenizer, train, val, batch_size)
 
 

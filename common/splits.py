@@ -32,9 +32,8 @@ class Splits:
     report: list[str]
 
     def rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split, or of everything that is not excluded for "all"."""
-        wanted = self.of_row != "excluded" if split == "all" else self.of_row == split
-        return np.flatnonzero(wanted)
+        """Row numbers of a split, or of the whole catalogue for "all"."""
+        return np.arange(len(self.of_row)) if split == "all" else np.flatnonzero(self.of_row == split)
 
 
 def split_catalogue(rows: pd.DataFrame, image_digests: np.ndarray) -> Splits:
@@ -112,8 +111,8 @@ def exclude_colliding(of_row: np.ndarray, caption: np.ndarray) -> np.ndarray:
     """Exclude test rows whose caption is in train or val, and val rows whose caption is in train."""
     of_row = of_row.copy()
     for split, earlier in (("val", ("train",)), ("test", ("train", "val"))):
-        seen = set(caption[np.isin(of_row, earlier)])
-        of_row[(of_row == split) & np.isin(caption, list(seen))] = "excluded"
+        seen = set(caption[pd.Series(of_row).isin(earlier)])
+        of_row[(of_row == split) & pd.Series(caption).isin(seen).to_numpy()] = "excluded"
     return of_row
 
 

@@ -30,8 +30,10 @@ class BiLSTM(nn.Module):
         """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, 2 * hidden_dim)"""
         vectors = self.dropout(self.embedding(tokens))  # (B, L, word_dim)
         packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
+        with torch.autocast(tokens.device.type, enabled=False):  # cuDNN's LSTM would run in float16
+            states = self.lstm(packed)[0]
         states, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, padding_value=float("-inf"), total_length=tokens.shape[1]
+            states, batch_first=True, padding_value=float("-inf"), total_length=tokens.shape[1]
         )  # (B, L, 2 * hidden_dim)
         return self.dropout(states.amax(1))
 

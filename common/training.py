@@ -1,11 +1,12 @@
 """The one training loop. The method is a function from a batch to named losses; their sum is minimised."""
 
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,21 +66,20 @@ def fit(model: nn.Module, losses: Losses, session: Session, at_chance: dict[str,
         progress = restore(run, session.device, model, optimizer, schedule)
     else:
         run.begin(session.config, session.train.products, session.tokenizer, model.text_encoder)
-    if progress.finished:
-        print(f"{run.folder}: this run is finished (epoch {progress.epoch}); nothing to resume")
-        return
     monitor = Monitor(run.folder, {name: float(value) for name, value in at_chance.items()}, progress.epoch)
     with interrupts() as interrupted, progress_bar(progress, steps, session) as bar:
         while not progress.finished:
+            started = time.perf_counter()
             for batch in epoch_batches(session, progress, steps):
                 train_step(model, losses, batch, optimizer, schedule, settings, progress)
+                progress.seconds, started = progress.seconds + time.perf_counter() - started, time.perf_counter()
                 bar.update(session.batch_size)
                 if interrupted():
-                    save(run, model, optimizer, schedule, progress)
+                    save(run, session.device, model, optimizer, schedule, progress)
                     raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
             finish_epoch(model, session, progress, steps, optimizer)
             bar.write(monitor.epoch(progress.history, progress.best_epoch))
-            save(run, model, optimizer, schedule, progress)
+            save(run, session.device, model, optimizer, schedule, progress)
     monitor.close()
     print(f"best validation rSum {progress.best_rsum:.1f} in epoch {progress.best_epoch}; the model is in {run.folder}")
 
@@ -92,7 +92,7 @@ def epoch_batches(session: Session, progress: Progress, steps: int) -> Iterator[
         which = order[step * session.batch_size : (step + 1) * session.batch_size]
         batch = session.train.batch(which, session.device)
         images = augment(batch.images, session.settings.flip, session.settings.shift)
-        yield Batch(**{**vars(batch), "images": images})
+        yield replace(batch, images=images)
 
 
 def train_step(
@@ -105,7 +105,6 @@ def train_step(
     progress: Progress,
 ) -> None:
     """Forward, backward and update; adds the losses to the progress."""
-    started = time.perf_counter()
     model.train()
     terms = losses(batch)
     total = sum(terms.values())
@@ -124,7 +123,6 @@ def train_step(
     for name, value in terms.items():
         progress.sums[name] = progress.sums.get(name, 0.0) + value.item()
     progress.step += 1
-    progress.seconds += time.perf_counter() - started
 
 
 def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: int, optimizer: Any) -> None:
@@ -178,11 +176,11 @@ def learning_rate_share(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
 
 
-def save(run: Run, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
+def save(run: Run, device: torch.device, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
     """Save everything that the rest of the training depends on."""
     random_state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random_state["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        random_state["cuda"] = torch.cuda.get_rng_state(device)
     run.save_state({
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -200,7 +198,7 @@ def restore(run: Run, device: torch.device, model: nn.Module, optimizer: Any, sc
     schedule.load_state_dict(state["schedule"])
     torch.set_rng_state(state["random"]["cpu"].cpu())
     if "cuda" in state["random"] and device.type == "cuda":
-        torch.cuda.set_rng_state(state["random"]["cuda"].cpu())
+        torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), device)
     return Progress(**state["progress"])
 
 
@@ -214,7 +212,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        print("\ninterrupt: saving the state after this step", flush=True)
+        os.write(1, b"\ninterrupt: saving the state after this step\n")  # print is not safe in a signal handler
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -157,7 +157,7 @@ def make_sample(folder: Path = DEFAULT_FOLDER, products: int = 2400, seed: int =
     folder = Path(folder)
     note = folder / "sample.json"
     if folder.exists() and any(folder.iterdir()):
-        if not note.exists():
+        if not note.is_file():
             raise InputError(f"{folder}: not drawn by data/sample.py, so it stays as it is; move it elsewhere")
         if (folder / "styles.csv").exists() and json.loads(note.read_text()) == settings(products, seed):
             return folder

@@ -1,9 +1,10 @@
 """Train Deep CMPL. The hyperparameters stand in this folder's README; any can be given as an option."""
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -15,7 +16,9 @@ from common.hyperparameters import (
     ImageEncoderName,
     ImageSize,
     Precision,
+    Range,
     Rate,
+    Seed,
     TextEncoderName,
 )  # fmt: skip
 from common.options import train_command_line
@@ -42,7 +45,7 @@ class Hyperparameters:
     scale: Literal["paper", "learned"]
     cmpc_column: str
     epochs: Count
-    batch_size: Count
+    batch_size: Annotated[int, Range(2)]
     learning_rate: Rate
     image_learning_rate: Rate
     text_learning_rate: Rate
@@ -53,7 +56,7 @@ class Hyperparameters:
     flip: bool
     shift: Fraction
     precision: Precision
-    seed: CountOrZero
+    seed: Seed
 
 
 def main() -> None:
@@ -69,7 +72,8 @@ def main() -> None:
 
     session = prepare("deep_cmpl", options, settings, make_sample, label_column=settings.cmpc_column)
     classes = len(session.train.classes)
-    model = build_model(settings, session.tokenizer, session.precision, classes=classes).to(session.device)
+    model = build_model(settings, session.tokenizer, session.precision, session.resumed_from, classes)
+    model = model.to(session.device)
 
     def losses(batch):
         image_emb = model.encode_image(batch.images)
@@ -82,6 +86,8 @@ def main() -> None:
     # embeddings that know nothing are equally near to everything
     nothing = torch.zeros(session.batch_size, settings.embedding_dim)
     at_chance = {"cmpm": cmpm(nothing, nothing, torch.eye(session.batch_size, dtype=torch.bool), settings.divergence)}
+    if classes:
+        at_chance["cmpc"] = torch.tensor(2 * math.log(classes))
     fit(model, losses, session, at_chance)
 
 

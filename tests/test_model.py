@@ -12,7 +12,7 @@ from deep_cmpl.model import FIRST_SCALE, LARGEST_SCALE, DeepCMPL, build_model
 
 SETTINGS = SimpleNamespace(
     image_encoder="mobilenet-v3-small", image_weights="none", freeze_image_encoder=False,
-    text_encoder="bilstm", text_weights="", word_dim=8, lstm_dim=5, dropout=0.3, max_words=9,
+    text_encoder="bilstm", text_weights="", freeze_text_encoder=False, word_dim=8, lstm_dim=5, dropout=0.3, max_words=9,
     embedding_dim=7, scale="paper",
 )  # fmt: skip
 TOKENIZER = Vocabulary(["red", "blue", "disc", "square"], max_words=9)

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,18 +20,25 @@ ROOT = Path(__file__).resolve().parents[1]
 TRAIN, EVAL = ROOT / "deep_cmpl" / "train.py", ROOT / "deep_cmpl" / "eval.py"
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
 EPOCHS = 3
+LIMIT = 600  # seconds
 
 
-def start(script: Path, *words, cwd: Path) -> subprocess.Popen:
+@contextmanager
+def start(script: Path, *words, cwd: Path) -> Iterator[subprocess.Popen]:
+    """The script as a process, which is gone at the end whatever happens."""
     command = [sys.executable, str(script), *map(str, words)]
-    return subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def run(script: Path, *words, cwd: Path) -> subprocess.CompletedProcess:
-    process = start(script, *words, cwd=cwd)
-    out, err = process.communicate(timeout=600)
+    with start(script, *words, cwd=cwd) as process:
+        out, err = process.communicate(timeout=LIMIT)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -107,12 +116,12 @@ def test_a_finished_run_is_not_resumed(finished, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_by_a_signal_and_resumed_equals_uninterrupted(number, finished, data, tmp_path):
     output = tmp_path / "run"
-    process = start(TRAIN, *arguments(data, output, epochs=EPOCHS), cwd=tmp_path)
-    for line in process.stdout:
-        if line.startswith("epoch 1:"):
-            process.send_signal(number)
-            break
-    _, err = process.communicate(timeout=600)
+    with start(TRAIN, *arguments(data, output, epochs=EPOCHS), cwd=tmp_path) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 1:"):
+                process.send_signal(number)
+                break
+        _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1, err
     assert "Traceback" not in err
     assert err.splitlines()[-1] == f"stopped: interrupted; the state is saved, go on with --resume ({output})"

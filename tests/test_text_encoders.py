@@ -18,8 +18,9 @@ from common.text_encoders import (
 
 CAPTIONS = ["red disc", "a very long caption about a blue square on grey", "cross", "green bar on white"]
 SETTINGS = SimpleNamespace(
-    text_encoder="bilstm", text_weights="", word_dim=8, lstm_dim=5, dropout=0.3, min_word_count=1, max_words=12
-)
+    text_encoder="bilstm", text_weights="", freeze_text_encoder=False, word_dim=8, lstm_dim=5, dropout=0.3,
+    min_word_count=1, max_words=12,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -158,6 +159,23 @@ def test_bert_is_rebuilt_from_a_run_folder_without_its_source(bert, bert_setting
     rebuilt = build_text_encoder(elsewhere, loaded, tmp_path).eval()
     rebuilt.load_state_dict(encoder.state_dict())
     torch.testing.assert_close(encode((loaded, rebuilt), CAPTIONS), encode(bert, CAPTIONS))
+
+
+def test_a_bilstm_cannot_be_frozen():
+    settings = SimpleNamespace(**vars(SETTINGS) | {"freeze_text_encoder": True})
+    with pytest.raises(InputError, match="freeze_text_encoder = true: a bilstm starts from random weights"):
+        build_text_encoder(settings, build_tokenizer(settings, CAPTIONS))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_frozen_transformer_has_no_gradient_and_no_dropout(frozen, bert_settings):
+    settings = SimpleNamespace(**vars(bert_settings) | {"freeze_text_encoder": frozen})
+    tokenizer = build_tokenizer(settings, CAPTIONS)
+    encoder = build_text_encoder(settings, tokenizer).train()
+    inputs = [torch.from_numpy(array) for array in tokenizer(CAPTIONS)]
+    first, second = encoder(*inputs), encoder(*inputs)
+    assert torch.equal(first, second) is frozen
+    assert first.requires_grad is not frozen
 
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "/no/such/folder", ""])

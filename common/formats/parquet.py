@@ -45,7 +45,7 @@ def read(path: Path) -> Source:
         if IMAGE not in schema.names or not is_image(schema.field(IMAGE).type):
             raise InputError(f"{file}: expected a column '{IMAGE}' of {{bytes, path}}, found {schema.names}")
         names = [name for name in schema.names if name != IMAGE]
-        frames.append(pq.read_table(file, columns=names).to_pandas())
+        frames.append(pq.read_table(file, columns=names).to_pandas(ignore_metadata=True))
         if list(frames[-1].columns) != list(frames[0].columns):
             raise InputError(f"{file}: its columns differ from those of {files[0]}; move it elsewhere")
         prefix = f"{file.name}, " if len(files) > 1 else ""

@@ -98,6 +98,11 @@ def read_delimited(path: Path, text: str, delimiter: str) -> Source:
     return Source(path, pd.DataFrame(rows, columns=header, dtype=str), lines, path.parent, unusable)
 
 
+def as_text(value: object) -> str | None:
+    """A JSON value as text; half of a surrogate pair, which no file could hold, becomes a question mark."""
+    return None if value is None or value != value else str(value).encode("utf-8", "replace").decode()
+
+
 def read_jsonl(path: Path, text: str) -> Source:
     rows, lines, unusable = [], [], []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -110,7 +115,7 @@ def read_jsonl(path: Path, text: str) -> Source:
         if not isinstance(row, dict):
             unusable.append(("not a JSON object", f"line {number}"))
             continue
-        rows.append({key: None if value is None else str(value) for key, value in row.items()})
+        rows.append({key: as_text(value) for key, value in row.items()})
         lines.append(f"line {number}")
     if not rows:
         raise InputError(f'{path}: no line is a JSON object like {{"image": ..., "caption": ...}}')
