@@ -48,7 +48,7 @@ def why_no_cuda() -> str:
 def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({device})"
-    return f"CPU, {torch.get_num_threads()} threads"
+    return f"CPU, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
 
 
 def resolve_precision(setting: str, device: torch.device) -> torch.dtype:

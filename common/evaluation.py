@@ -75,7 +75,7 @@ def spread(emb: Tensor) -> float:
 def validate(
     model: nn.Module, tokenizer: Tokenizer, images: DecodedImages, gallery: Gallery, device: torch.device
 ) -> dict[str, Any]:
-    """The figures of a gallery, and the spread of each tower's embeddings."""
+    """The figures of a gallery, the R@1 of chance, and the spread of each tower's embeddings."""
     model.eval()
     image_emb = embed_images(model, images, gallery.images, device)
     text_emb = embed_texts(model, tokenizer, gallery.captions, device)
@@ -84,8 +84,10 @@ def validate(
             raise TrainingStopped(
                 f"the {tower} embeddings are not finite: the model has diverged; lower the learning rate"
             )
-    result = figures(both_ranks(image_emb, text_emb, gallery))
-    return result | {"image_spread": spread(image_emb), "text_spread": spread(text_emb)}
+    ranks = both_ranks(image_emb, text_emb, gallery)
+    at_chance = {direction: expected["R@1"] for direction, expected in chance_figures(ranks, gallery).items()}
+    spreads = {"image_spread": spread(image_emb), "text_spread": spread(text_emb)}
+    return figures(ranks) | {"R@1_at_chance": at_chance} | spreads
 
 
 def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Path]) -> None:
@@ -118,7 +120,8 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
     if options.relevance is not None:
         queries = read_relevance(options.relevance)
         query_emb = embed_texts(model, tokenizer, list(queries), device)
-        report["relevance"] = relevance_figures(query_emb, image_emb, list(queries.values()), gallery)
+        report["relevance"], missing = relevance_figures(query_emb, image_emb, list(queries.values()), gallery)
+        print(f"relevance file: {missing:,} relevant products are not in the gallery and count as not found")
     print(describe_report(report, gallery, data))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +143,11 @@ def warn_if_trained_on(data: Data, options: EvalOptions, config: dict[str, Any])
     changed = config["data"]["fingerprint"] != data.catalogue.fingerprint
     if changed and options.data is None:
         print("warning: the data has changed since the run was trained; products may have been trained on")
-    trained_on = set(json.loads((options.run / TRAIN_PRODUCTS).read_text(encoding="utf-8")))
+    file = options.run / TRAIN_PRODUCTS
+    try:
+        trained_on = set(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); without it nobody knows what was trained on") from None
     evaluated = set(data.rows(options.split)["product"])
     seen = len(evaluated & trained_on)
     if seen:
@@ -173,8 +180,7 @@ def describe_report(report: dict[str, Any], gallery: Gallery, data: Data) -> str
         found = report["relevance"]
         lines.append(
             f"relevance file: {found['queries']:,} queries against {images:,} images: "
-            f"Recall@1 {found['Recall@1']:.4f}, Recall@10 {found['Recall@10']:.4f}, MRR@10 {found['MRR@10']:.4f} "
-            f"({found['missing']:,} relevant products are not in the gallery and count as not found)"
+            f"Recall@1 {found['Recall@1']:.4f}, Recall@10 {found['Recall@10']:.4f}, MRR@10 {found['MRR@10']:.4f}"
         )
     return "\n".join(lines)
 
@@ -233,10 +239,11 @@ def read_relevance(file: Path) -> dict[str, list[str]]:
 
 def relevance_figures(
     query_emb: Tensor, image_emb: Tensor, relevant: list[list[str]], gallery: Gallery
-) -> dict[str, float]:
+) -> tuple[dict[str, float], int]:
     """Recall@1, Recall@10 and MRR@10 in 0..1 over every image of the gallery, BEIR style.
 
-    Each image of a relevant product counts as one relevant item, a product that the gallery lacks as one more.
+    Each image of a relevant product counts as one relevant item, a product that the gallery lacks as one more;
+    how many are lacking is returned beside the figures.
     """
     images_of = gallery.product_images.groupby("product")["image"].apply(list).to_dict()
     pairs = [
@@ -248,4 +255,4 @@ def relevance_figures(
     missing = [sum(product not in images_of for product in products) for products in relevant]
     relevant_items = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
     scores = beir_metrics(query_emb, image_emb, relevant_items, torch.tensor(missing))
-    return scores | {"missing": sum(missing)}
+    return scores, sum(missing)

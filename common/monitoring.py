@@ -67,8 +67,11 @@ def warnings(record: dict[str, Any], at_chance: dict[str, float]) -> list[str]:
                 f"warning: the {tower} tower has collapsed, it gives nearly the same embedding for every "
                 f"{tower} (spread {spread:.4f} of 1)"
             )
+    # a learned scale can start a loss above chance although the order is better: look at the recall as well
+    val = record["val"]
+    recall_at_chance = any(val[direction]["R@1"] < 2 * val["R@1_at_chance"][direction] for direction in DIRECTIONS)
     for name, chance in at_chance.items():
-        if record[name] >= AT_CHANCE * chance:
+        if recall_at_chance and record[name] >= AT_CHANCE * chance:
             found.append(f"warning: {name} is at chance level ({record[name]:.3f} of {chance:.3f}): nothing is learned")
     return found
 

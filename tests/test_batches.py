@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from catalogues import drawing
 
-from common.batches import NO_LABEL, Gallery, Pairs, gather, identity_labels
+from common.batches import NO_LABEL, Gallery, Pairs, gather, identity_labels, merge_equal_images
 from common.captions import Vocabulary, fold
+from common.catalogue import REPEATED, open_catalogue
 from common.errors import InputError
-from common.images import DecodedImages
+from common.images import DecodedImages, open_images
 
 CPU = torch.device("cpu")
 ROWS = pd.DataFrame(
@@ -131,3 +133,19 @@ def test_gallery_agrees_with_the_positives_of_a_batch():
     image, text = Pairs(ROWS, IMAGES, TOKENIZER).batch(np.arange(6), CPU).positives.nonzero().T.numpy()
     captions = [shown[fold(caption)] for caption in ROWS["caption"].iloc[text]]
     assert set(zip(ROWS["image"].iloc[image], captions, strict=True)) <= related(gallery)
+
+
+def test_a_photograph_repeated_for_each_caption_is_one_image_of_the_gallery(tmp_path):
+    """Parquet mirrors hold the image again in every row."""
+    photograph = drawing("red", "disc", "white")
+    rows = [("1", "red disc", photograph), ("1", "disc in red", photograph), ("1", "red disc", photograph)]
+    other = drawing("blue", "cross", "white")
+    frame = pd.DataFrame([*rows, ("2", "blue cross", other)], columns=["id", "caption", "bytes"])
+    frame["image"] = [{"bytes": content, "path": None} for content in frame.pop("bytes")]
+    path = tmp_path / "shop.parquet"
+    frame.to_parquet(path)
+    catalogue = open_catalogue(path)
+    merged = merge_equal_images(catalogue, open_images(catalogue, (16, 12), tmp_path / "cache"))
+    gallery = Gallery.of(merged.rows)
+    assert (len(gallery.images), len(gallery.captions)) == (2, 3)
+    assert merged.report.unusable == {REPEATED: ["row 2"]}

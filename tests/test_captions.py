@@ -23,7 +23,14 @@ def test_fold(caption, folded):
 
 @pytest.mark.parametrize(
     ("caption", "expected"),
-    [("Men's T-Shirt, 2 pack", ["men", "s", "t", "shirt", "2", "pack"]), ("Blüse É", ["blüse", "é"]), ("-- !", [])],
+    [
+        ("Men's T-Shirt, 2 pack", ["men", "s", "t", "shirt", "2", "pack"]),
+        ("Blüse É", ["blüse", "é"]),
+        ("-- !", []),
+        ("लाल कुर्ता", ["लाल", "कुर्ता"]),
+        ("红裙 dress", ["红", "裙", "dress"]),
+        ("cafe\u0301", ["caf\u00e9"]),
+    ],
 )
 def test_words(caption, expected):
     assert words(caption) == expected

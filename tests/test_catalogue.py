@@ -416,3 +416,16 @@ def test_real_kaggle_folder(fashion_data, tmp_path_factory):
     (folder / "images" / "3428.jpg").write_bytes(PICTURE)
     row = open_catalogue(folder).rows.iloc[-1]
     assert row["caption"] == "Myntra Mens Be Reasonable,Do It My Way T-shirt" and row["product"] == "3428"
+
+
+def test_an_id_that_pandas_keeps_as_the_index_is_still_the_id(tmp_path):
+    frame = pd.DataFrame({"id": [7, 20, 9], "caption": ["a", "b", "c"], "image": [{"bytes": b"x", "path": None}] * 3})
+    frame.set_index("id").to_parquet(tmp_path / "shop.parquet")
+    assert open_catalogue(tmp_path / "shop.parquet").rows["product"].tolist() == ["7", "20", "9"]
+
+
+def test_half_of_a_surrogate_pair_does_not_stop_the_reading(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(drawing("red", "disc", "white"))
+    table = tmp_path / "shop.jsonl"
+    table.write_text(json.dumps({"image": "a.jpg", "caption": "red \ud83d shoe"}) + "\n")
+    assert open_catalogue(table).rows["caption"].tolist() == ["red ? shoe"]

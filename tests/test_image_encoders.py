@@ -182,7 +182,15 @@ def test_without_weights_the_network_starts_from_scratch():
     assert len(kernels) > 40 and not any(torch.equal(own[key], installed[key]) for key in kernels)
 
 
-@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state},
+        lambda state: {f"module.{key}": value for key, value in state.items()},  # of DataParallel
+        lambda state: {key: value for key, value in state.items() if "num_batches_tracked" not in key},
+    ],
+)
 @pytest.mark.parametrize("classifier", ["as it is", "other size", "missing"])
 def test_weights_come_from_a_file(tmp_path, wrap, classifier):
     state = build_network("mobilenet-v3-small", pretrained=False).state_dict()

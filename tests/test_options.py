@@ -51,7 +51,8 @@ def run(root) -> Path:
 
 def write_config(folder: Path, **changed: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model": "tiny", "hyperparameters": asdict(STARTED_WITH), "data": {"options": DATA}} | changed
+    config = {"model": "tiny", "hyperparameters": asdict(STARTED_WITH), "data": {"fingerprint": "0f", "options": DATA},
+              "precision": "float32"} | changed  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -136,7 +137,7 @@ def test_resume_with_other_data_and_the_same_values(run, train):
 
 
 def test_resume_of_a_run_on_the_sample(root, train):
-    write_config(root / "runs" / "tiny", data={"options": dict.fromkeys(DATA)})
+    write_config(root / "runs" / "tiny", data={"fingerprint": "0f", "options": dict.fromkeys(DATA)})
     assert train("--resume")[0].data is None
 
 
@@ -166,7 +167,7 @@ def test_resume_of_no_run(root, train, exists):
     ("changed", "message"),
     [
         ({"model": "siamese"}, "a run of siamese, not of tiny; use siamese/eval.py or another folder"),
-        ({"hyperparameters": {"epochs": 5, "flip": True}}, r"written by another version.*{'image_size'}"),
+        ({"hyperparameters": {"epochs": 5, "image_size": [64, 48]}}, r"written by another version.*{'flip'}"),
         ({"hyperparameters": asdict(STARTED_WITH) | {"old": 1}}, r"written by another version.*{'old'}"),
         (
             {"hyperparameters": asdict(STARTED_WITH) | {"epochs": 0}},

@@ -109,7 +109,7 @@ def test_a_finished_run_is_not_resumed(finished, tmp_path):
     before = contents(finished)
     done = run(TRAIN, "--output", finished, "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"this run is finished (epoch {EPOCHS}); nothing to resume" in done.stdout
+    assert "this run is finished" in done.stdout
     assert contents(finished) == before
 
 
@@ -195,14 +195,13 @@ def test_a_mistake_in_a_process(words, parts, folder, data):
         (["--output", "photos"], ["photos: not empty", "--resume", "--overwrite", "--output"]),
         (["--output", "uncaptioned.csv"], ["uncaptioned.csv: a file is in the way"]),
         (["--output", "photos", "--resume"], ["photos: no run there"]),
-        (["--resume", "--overwrite"], ["give one of the two"]),
         (["--device", "tpu"], ["--device tpu: expected auto, cpu, cuda or cuda:N"]),
         (
             ["--image-encoder", "mobilenet-v1", "--image-weights", "imagenet"],
             ["mobilenet-v1", "image_weights = 'none'", "efficientnet-lite0"],
         ),
         (["--image-weights", "lost.pth"], ["image_weights = 'lost.pth': no such file"]),
-        (["--text-encoder", "bert", "--text-weights", "lost"], ["text_weights = 'lost': no tokenizer there"]),
+        (["--text-encoder", "bert", "--text-weights", "/lost"], ["text_weights = '/lost': no tokenizer there"]),
     ],
 )
 def test_a_mistake_in_training_ends_in_one_message(words, parts, folder, data, capsys):
@@ -254,6 +253,13 @@ def old_run(finished, folder):
         (output / name).write_bytes((finished / name).read_bytes())
     (output / "notes.txt").write_text("mine")
     return output
+
+
+def test_resume_and_overwrite_contradict_each_other(old_run, folder, capsys):
+    before = contents(folder)
+    words = ["--output", "run", "--resume", "--overwrite"]
+    assert_one_message(run_here(deep_cmpl.train.main, *words, cwd=folder, capsys=capsys), "give one of the two")
+    assert contents(folder) == before
 
 
 def test_overwrite_replaces_a_run(old_run, folder, data, monkeypatch):

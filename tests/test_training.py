@@ -88,7 +88,8 @@ def test_a_record_an_epoch(finished):
         assert (record["epoch"], record["steps"]) == (number, number * steps)
         assert record["loss"] == record["cmpm"] and record["seconds"] > 0
         assert record["images_per_second"] == pytest.approx(16 * steps / record["seconds"])
-        assert set(record["val"]) == {"image_to_text", "text_to_image", "rsum", "image_spread", "text_spread"}
+        directions = {"image_to_text", "text_to_image"}
+        assert set(record["val"]) == directions | {"rsum", "R@1_at_chance", "image_spread", "text_spread"}
     assert records[-1]["learning_rate"] == pytest.approx(0, abs=1e-12)
 
 
@@ -246,8 +247,10 @@ def test_killed_and_resumed_equals_uninterrupted(moment, finished, data, tmp_pat
 
 def test_a_finished_run_says_so_and_changes_nothing(finished, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
-    resume(monkeypatch, finished)
-    assert f"{finished}: this run is finished (epoch 3); nothing to resume" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        resume(monkeypatch, finished)
+    assert not left.value.code
+    assert f"{finished}: this run is finished" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
@@ -257,10 +260,13 @@ def test_the_state_holds_tensors_and_plain_values_only(finished):
     assert saved["progress"]["finished"] is True and saved["progress"]["epoch"] == 3
 
 
-def test_other_data_is_not_resumed(finished, tmp_path, tiny_catalogue, monkeypatch):
-    other = tiny_catalogue(tmp_path / "other", products=60)
+def test_other_data_is_not_resumed(data, tmp_path, tiny_catalogue, monkeypatch):
+    run, other = tmp_path / "run", tiny_catalogue(tmp_path / "other", products=60)
+    with monkeypatch.context() as interrupted, pytest.raises(TrainingStopped):
+        interrupt_in_step(interrupted, 1)
+        train(interrupted, data, run)
     with pytest.raises(InputError, match=r"not the data that the run in .* was started with"):
-        train(monkeypatch, other, finished, "--resume")
+        train(monkeypatch, other, run, "--resume")
     remove_caches(other)
 
 
@@ -298,8 +304,11 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_products(data, tmp_pat
     assert set(batches[2].products) <= set(sessions[0].train.products)
 
 
-def record(cmpm=1.0, image_spread=0.5, text_spread=0.5):
-    return {"cmpm": cmpm, "val": {"image_spread": image_spread, "text_spread": text_spread}}
+def record(cmpm=1.0, image_spread=0.5, text_spread=0.5, recall=1.5):
+    directions = ("image_to_text", "text_to_image")
+    recalls = {direction: {"R@1": recall} for direction in directions}
+    at_chance = {"R@1_at_chance": dict.fromkeys(directions, 1.0)}
+    return {"cmpm": cmpm, "val": {"image_spread": image_spread, "text_spread": text_spread, **recalls, **at_chance}}
 
 
 @pytest.mark.parametrize(
@@ -308,6 +317,7 @@ def record(cmpm=1.0, image_spread=0.5, text_spread=0.5):
         (record(), []),
         (record(cmpm=9.8), []),
         (record(cmpm=9.95), ["warning: cmpm is at chance level (9.950 of 10.000): nothing is learned"]),
+        (record(cmpm=9.95, recall=2.5), []),
         (record(image_spread=0.005), ["the image tower has collapsed"]),
         (record(text_spread=0.005), ["the text tower has collapsed"]),
     ],
