@@ -168,7 +168,7 @@ def describe_report(report: dict[str, Any], gallery: Gallery, data: Data) -> str
         f"  image -> text: {images:,} queries in a gallery of {texts:,} distinct captions",
         f"  text -> image: {texts:,} queries in a gallery of {images:,} images",
         f"  {pairs / images:.2f} captions an image, {gallery.relevant.shape[1] / texts:.2f} relevant images a caption",
-        "  a hit at K: a caption of the same product (or the same caption) is among the first K; ties count against",
+        "  a hit at K: an item of the same product (or with the same caption) is among the first K; ties count against",
         "",
         f"{'':15}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'median':>9}{'mean':>9}{'MRR':>8}{'mAP':>8}",
     ]

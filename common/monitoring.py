@@ -87,7 +87,7 @@ def flatten(record: dict[str, Any], prefix: str = "") -> dict[str, float]:
 def draw_curves(history: list[dict[str, Any]], at_chance: dict[str, float], file: Path) -> None:
     """Losses with their chance level, and validation recall in both directions."""
     epochs = [record["epoch"] for record in history]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
     for number, (name, chance) in enumerate(at_chance.items()):
         left.plot(epochs, [record[name] for record in history], marker="o", label=name, color=f"C{number}")
         left.axhline(chance, linestyle=":", color=f"C{number}", label=f"{name} at chance")
@@ -100,7 +100,8 @@ def draw_curves(history: list[dict[str, Any]], at_chance: dict[str, float], file
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    left.legend(fontsize=8)
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     part = file.with_name(f"{file.stem}.part.png")
     figure.savefig(part, dpi=110)
     plt.close(figure)
