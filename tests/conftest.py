@@ -1,13 +1,11 @@
 """Fixtures that several test files use."""
 
 import os
-import sys
 from pathlib import Path
 
 import catalogues
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for a plain `pytest`; `python -m pytest` does so itself
+from tiny_runs import remove_caches
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +24,11 @@ def fashion_data() -> Path:
 def tiny_catalogue():
     """The function `tiny_catalogue(folder, products=60, kind="csv") -> Path`."""
     return catalogues.tiny_catalogue
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tiny_catalogue):
+    """A table of 120 products, for trainings of a second or two."""
+    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=120)
+    yield path
+    remove_caches(path)

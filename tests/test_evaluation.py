@@ -24,13 +24,6 @@ FIGURES = ["R@1", "R@5", "R@10", "median_rank", "mean_rank", "MRR", "mAP"]
 DIRECTIONS = ("image_to_text", "text_to_image")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, tiny_catalogue):
-    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=120)
-    yield path
-    remove_caches(path)
-
-
 @pytest.fixture(autouse=True)
 def patches(monkeypatch):
     use_patches(monkeypatch)

@@ -31,13 +31,6 @@ from common.training import build_optimizer, fit, learning_rate_share
 from deep_cmpl.train import Hyperparameters
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, tiny_catalogue):
-    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=120)
-    yield path
-    remove_caches(path)
-
-
 @pytest.fixture(autouse=True)
 def patches(monkeypatch):
     use_patches(monkeypatch)
