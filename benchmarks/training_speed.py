@@ -60,7 +60,7 @@ def main() -> None:
     if steps_there < options.steps:
         raise InputError(f"--steps {options.steps}: an epoch of this catalogue has {steps_there} steps")
     model = build_model(settings, session.tokenizer, session.precision).to(session.device)
-    optimizer = build_optimizer(model, settings)
+    optimizer = build_optimizer(model, settings, {})
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
 
     def losses(batch):

@@ -1,5 +1,6 @@
 """From a catalogue to training batches and retrieval galleries."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,16 +82,41 @@ def size_line(catalogue: Catalogue) -> str:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Captions, ready to be encoded.
+
+    Attributes:
+        tokens: (M, L) int64 padded with 0, or the captions' features (M, G) float32.
+        lengths: (M,) int64, of the tokens.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, which: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The tokens (B, L) or features (B, G) on the device, and the lengths (B,) on the CPU."""
+        lengths = torch.from_numpy(self.lengths[which])
+        tokens = torch.from_numpy(self.tokens[which])
+        if not tokens.is_floating_point():
+            tokens = tokens[:, : int(lengths.max())]
+        return tokens.to(device), lengths
+
+
+@dataclass(frozen=True)
 class Batch:
     """Pairs of an image and a caption on the device.
 
     Attributes:
-        images: (B, 3, H, W) uint8.
-        tokens: (B, L) int64.
+        images: (B, 3, H, W) uint8, or the images' features (B, F) float32.
+        tokens: (B, L) int64, or the captions' features (B, G) float32.
         lengths: (B,) int64, on the CPU.
         positives: (B, B) bool, image i and text j are of the same product or have the same caption.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
         products: the product ids.
+        epoch: how many epochs were finished before.
     """
 
     images: Tensor
@@ -99,6 +125,7 @@ class Batch:
     positives: Tensor
     labels: Tensor
     products: list[str]
+    epoch: int = 0
 
 
 class Pairs:
@@ -106,7 +133,7 @@ class Pairs:
 
     Args:
         rows: rows of a catalogue.
-        images: the decoded images.
+        images: (N, H, W, 3) uint8, all decoded images.
         tokenizer: encodes the captions, once.
         label_column: attribute whose values are the identity labels; "" for none.
 
@@ -114,13 +141,14 @@ class Pairs:
         InputError: there is no such column, or it is empty in all rows.
     """
 
-    def __init__(self, rows: pd.DataFrame, images: DecodedImages, tokenizer: Tokenizer, label_column: str = "") -> None:
-        self.pixels = images.pixels
+    def __init__(self, rows: pd.DataFrame, images: np.ndarray, tokenizer: Tokenizer, label_column: str = "") -> None:
+        self.images = images
         self.image = rows["image"].to_numpy()
         self.products = rows["product"].to_numpy()
         self.product = pd.factorize(rows["product"])[0]
         self.caption = pd.factorize(rows["caption"].map(fold))[0]
-        self.tokens, self.lengths = tokenizer(rows["caption"].tolist())
+        self.captions = rows["caption"].tolist()
+        self.texts = Texts(*tokenizer(self.captions))
         self.labels = np.full(len(rows), NO_LABEL)
         self.classes: list[str] = []
         if label_column:
@@ -129,15 +157,21 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.image)
 
+    def with_features(self, images: np.ndarray | None = None, texts: Texts | None = None) -> "Pairs":
+        """The same pairs with features (N, F) of all images, or of their captions, in place of the originals."""
+        pairs = copy.copy(self)
+        pairs.images = self.images if images is None else images
+        pairs.texts = self.texts if texts is None else texts
+        return pairs
+
     def batch(self, which: np.ndarray, device: torch.device) -> Batch:
         """The batch of the pairs with these numbers."""
-        lengths = torch.from_numpy(self.lengths[which])
-        tokens = torch.from_numpy(self.tokens[which, : int(lengths.max())])
+        tokens, lengths = self.texts.batch(which, device)
         product, caption = self.product[which], self.caption[which]
         positives = (product[:, None] == product) | (caption[:, None] == caption)
         return Batch(
-            images=gather(self.pixels, self.image[which], device),
-            tokens=tokens.to(device),
+            images=gather(self.images, self.image[which], device),
+            tokens=tokens,
             lengths=lengths,
             positives=torch.from_numpy(positives).to(device),
             labels=torch.from_numpy(self.labels[which]).to(device),
@@ -156,9 +190,10 @@ def identity_labels(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, list[s
     return np.where(numbers < 0, NO_LABEL, numbers), list(classes)
 
 
-def gather(pixels: np.ndarray, which: np.ndarray, device: torch.device) -> Tensor:
-    """(B, 3, H, W) uint8 images on the device, from (N, H, W, 3) on disk."""
-    return torch.from_numpy(pixels[which]).to(device).permute(0, 3, 1, 2)
+def gather(images: np.ndarray, which: np.ndarray, device: torch.device) -> Tensor:
+    """On the device: (B, 3, H, W) uint8 from images (N, H, W, 3) on disk, or (B, F) from features (N, F)."""
+    gathered = torch.from_numpy(images[which]).to(device)
+    return gathered if gathered.is_floating_point() else gathered.permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

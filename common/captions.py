@@ -69,6 +69,10 @@ class Vocabulary:
         every = [word for caption in captions for word in words(caption)]
         return sum(word not in self.number for word in every) / max(1, len(every))
 
+    def without_known_word(self, captions: Iterable[str]) -> int:
+        """How many of the captions hold no word of the vocabulary."""
+        return sum(self.number.keys().isdisjoint(words(caption)) for caption in captions)
+
     def save(self, folder: Path) -> None:
         content = {"max_words": self.max_words, "words": self.known}
         write_atomically(folder / VOCABULARY_FILE, json.dumps(content, ensure_ascii=False))
@@ -92,9 +96,10 @@ class TransformerTokenizer:
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
+            why = first_line(error) if name else "it is empty"
             raise InputError(
-                f"text_weights = {name!r}: no tokenizer there ({first_line(error)}). Give the folder of a "
-                "transformers model, the name of one that this machine can download, or use text_encoder = 'bilstm'"
+                f"text_weights = {name!r}: no tokenizer there ({why}). Give the folder of a "
+                "transformers model, the name of one that this machine can download, or choose another text_encoder"
             ) from None
         # two more for the tokens that mark beginning and end
         self.max_length = min(max_words + 2, self.tokenizer.model_max_length)
@@ -112,6 +117,20 @@ class TransformerTokenizer:
 
 
 Tokenizer = Vocabulary | TransformerTokenizer
+
+
+def describe_unknown(tokenizer: Tokenizer, captions_of: dict[str, list[str]]) -> str:
+    """Say how much of each split's captions a tokenizer does not know."""
+    if not isinstance(tokenizer, Vocabulary):
+        return "words: cut into the pieces that the text encoder knows"
+    parts = [f"vocabulary: {len(tokenizer.known):,} words of the train captions"]
+    for split, captions in captions_of.items():
+        lost = tokenizer.without_known_word(captions)
+        parts.append(
+            f"in {split} {tokenizer.unknown_share(captions):.1%} of the words are unknown, "
+            f"{lost:,} of {len(captions):,} captions have no known word"
+        )
+    return "; ".join(parts)
 
 
 def pad(numbers: Sequence[Sequence[int]]) -> Tokens:

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from common.batches import Data, Gallery, gather, load_data
-from common.captions import Tokenizer
+from common.batches import Data, Gallery, Texts, gather, load_data
+from common.captions import describe_unknown
 from common.checkpoints import TRAIN_PRODUCTS, load_model
 from common.devices import choose_device, describe
 from common.errors import InputError, TrainingStopped
 from common.files import write_atomically
-from common.images import DecodedImages
 from common.monitoring import DIRECTIONS
 from common.options import EvalOptions, read_config, with_recorded_data
 from common.recall import CUTOFFS, Ranks, beir_metrics, chance, metrics, rank_queries
@@ -29,27 +28,20 @@ EMBEDDED_AT_ONCE = 256
 
 @torch.inference_mode()
 def embed_images(
-    model: nn.Module, images: DecodedImages, which: np.ndarray, device: torch.device, show: bool = False
+    model: nn.Module, images: np.ndarray, which: np.ndarray, device: torch.device, show: bool = False
 ) -> Tensor:
-    """image_emb (N, D) float32 of the images with these indices."""
+    """image_emb (N, D) float32 of the images, decoded or as features, with these indices."""
     pieces = np.array_split(which, range(EMBEDDED_AT_ONCE, len(which), EMBEDDED_AT_ONCE))
     bar = tqdm(pieces, desc="embedding images", unit="batch", disable=not show)
-    return torch.cat([model.encode_image(gather(images.pixels, piece, device)).float() for piece in bar])
+    return torch.cat([model.encode_image(gather(images, piece, device)).float() for piece in bar])
 
 
 @torch.inference_mode()
-def embed_texts(
-    model: nn.Module, tokenizer: Tokenizer, captions: list[str], device: torch.device, show: bool = False
-) -> Tensor:
+def embed_texts(model: nn.Module, texts: Texts, device: torch.device, show: bool = False) -> Tensor:
     """text_emb (M, D) float32 of captions."""
-    tokens, lengths = (torch.from_numpy(array) for array in tokenizer(captions))
-    starts = tqdm(range(0, len(captions), EMBEDDED_AT_ONCE), desc="embedding texts", unit="batch", disable=not show)
-    pieces = []
-    for start in starts:
-        length = lengths[start : start + EMBEDDED_AT_ONCE]
-        piece = tokens[start : start + EMBEDDED_AT_ONCE, : int(length.max())]
-        pieces.append(model.encode_text(piece.to(device), length).float())
-    return torch.cat(pieces)
+    pieces = np.array_split(np.arange(len(texts)), range(EMBEDDED_AT_ONCE, len(texts), EMBEDDED_AT_ONCE))
+    bar = tqdm(pieces, desc="embedding texts", unit="batch", disable=not show)
+    return torch.cat([model.encode_text(*texts.batch(piece, device)).float() for piece in bar])
 
 
 def both_ranks(image_emb: Tensor, text_emb: Tensor, gallery: Gallery) -> dict[str, Ranks]:
@@ -73,12 +65,12 @@ def spread(emb: Tensor) -> float:
 
 
 def validate(
-    model: nn.Module, tokenizer: Tokenizer, images: DecodedImages, gallery: Gallery, device: torch.device
+    model: nn.Module, images: np.ndarray, texts: Texts, gallery: Gallery, device: torch.device
 ) -> dict[str, Any]:
-    """The figures of a gallery, the R@1 of chance, and the spread of each tower's embeddings."""
+    """The figures of a gallery (`texts` are its captions), the R@1 of chance, and the spread of each tower."""
     model.eval()
     image_emb = embed_images(model, images, gallery.images, device)
-    text_emb = embed_texts(model, tokenizer, gallery.captions, device)
+    text_emb = embed_texts(model, texts, device)
     for tower, emb in (("image", image_emb), ("text", text_emb)):
         if not emb.isfinite().all():
             raise TrainingStopped(
@@ -106,8 +98,9 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
         require_splits(data.splits, (options.split,), data.catalogue.path)
     gallery = Gallery.of(data.rows(options.split))
     print(f"run: {options.run}, device: {describe(device)}, {config['precision']}")
-    image_emb = embed_images(model, data.images, gallery.images, device, show=True)
-    text_emb = embed_texts(model, tokenizer, gallery.captions, device, show=True)
+    print(describe_unknown(tokenizer, {options.split: gallery.captions}))
+    image_emb = embed_images(model, data.images.pixels, gallery.images, device, show=True)
+    text_emb = embed_texts(model, Texts(*tokenizer(gallery.captions)), device, show=True)
     ranks = both_ranks(image_emb, text_emb, gallery)
     report = {
         "model": model_name,
@@ -119,7 +112,7 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
     }
     if options.relevance is not None:
         queries = read_relevance(options.relevance)
-        query_emb = embed_texts(model, tokenizer, list(queries), device)
+        query_emb = embed_texts(model, Texts(*tokenizer(list(queries))), device)
         report["relevance"], missing = relevance_figures(query_emb, image_emb, list(queries.values()), gallery)
         print(f"relevance file: {missing:,} relevant products are not in the gallery and count as not found")
     print(describe_report(report, gallery, data))

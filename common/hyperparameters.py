@@ -50,7 +50,41 @@ ImageEncoderName = Literal[
     "efficientnet-b4", "efficientnet-b5", "efficientnet-b6", "efficientnet-b7",
 ]  # fmt: skip
 TextEncoderName = Literal["bilstm", "bert"]
+FrozenTextEncoderName = Literal["word2vec", "bert"]
+Word2VecKind = Literal["skip-gram", "cbow"]
 Precision = Literal["default", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What the training loop reads: every model has these."""
+
+    epochs: Count
+    batch_size: Annotated[int, Range(2)]
+    learning_rate: Rate
+    weight_decay: Rate
+    warmup: Fraction
+    gradient_clip: Rate
+    patience: CountOrZero
+    precision: Precision
+    seed: Seed
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Where the features come from, for the models that start from those of frozen encoders."""
+
+    image_encoder: ImageEncoderName
+    image_weights: str
+    image_size: ImageSize
+    text_encoder: FrozenTextEncoderName
+    text_weights: str
+    word2vec: Word2VecKind
+    word_dim: Count
+    word_window: Count
+    word_epochs: Count
+    min_word_count: Count
+    max_words: Count
 
 
 @dataclass(frozen=True)

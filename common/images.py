@@ -1,6 +1,5 @@
 """Images: decoding, the cache of decoded images, augmentation on the device."""
 
-import glob
 import hashlib
 import io
 import json
@@ -20,10 +19,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
-from common.files import write_atomically
+from common.files import CACHE_FOLDER, remove_older, write_atomically
 
 WHITE = (255, 255, 255)
-CACHE_FOLDER = Path(__file__).resolve().parents[1] / "data" / "cache"
 DECODED_AT_ONCE = 1024
 CACHE_VERSION = 1
 UPRIGHT = {
@@ -69,12 +67,10 @@ def open_images(catalogue: Catalogue, size: tuple[int, int], folder: Path = CACH
     pixels_file, facts_file = folder / f"{where}-{key}.npy", folder / f"{where}-{key}.json"
     try:
         return load_cache(pixels_file, facts_file)
-    except (OSError, ValueError, KeyError):  # not there, or broken
+    except (OSError, ValueError, KeyError, EOFError):  # not there, or broken
         folder.mkdir(parents=True, exist_ok=True)
         build_cache(catalogue, size, pixels_file, facts_file)
-        for old in folder.glob(f"{glob.escape(where)}-*"):
-            if old.stem != pixels_file.stem and old.suffix in (".npy", ".json"):
-                old.unlink(missing_ok=True)
+        remove_older(folder, where, pixels_file)
     return load_cache(pixels_file, facts_file)
 
 

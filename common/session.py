@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 
-from common.batches import Data, Gallery, Pairs, load_data
-from common.captions import Tokenizer, Vocabulary
+from common.batches import Data, Gallery, Pairs, Texts, load_data
+from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
 from common.devices import choose_device, describe, resolve_precision, seed_everything
 from common.errors import InputError
@@ -28,6 +29,8 @@ class Session:
 
     Attributes:
         config: what a new run's config.json will hold.
+        images: all decoded images (N, H, W, 3) uint8, or their features (N, F) float32.
+        val_texts: the captions of `val`.
         batch_size: pairs a step, no more than there are.
     """
 
@@ -38,8 +41,10 @@ class Session:
     precision: torch.dtype
     data: Data
     tokenizer: Tokenizer
+    images: np.ndarray
     train: Pairs
     val: Gallery
+    val_texts: Texts
     batch_size: int
 
     @property
@@ -84,20 +89,18 @@ def prepare(
         tokenizer = load_tokenizer(settings, run.folder)
     else:
         tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
-    train = Pairs(train_rows, data.images, tokenizer, label_column)
+    images = data.images.pixels
+    train = Pairs(train_rows, images, tokenizer, label_column)
     val = Gallery.of(data.rows("val"))
-    if isinstance(tokenizer, Vocabulary):
-        unknown = tokenizer.unknown_share(val.captions)
-        print(
-            f"vocabulary: {len(tokenizer):,} words, from the train captions; {unknown:.1%} of val's words are not in it"
-        )
+    print(describe_unknown(tokenizer, {"train": train.captions, "val": val.captions}))
     print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
     if len(train) < 2:
         raise InputError(f"{data.catalogue.path}: {len(train)} pair to train on; a batch needs two")
     batch_size = min(settings.batch_size, len(train))
     if batch_size < settings.batch_size:
         print(f"batch size: {batch_size} instead of {settings.batch_size}, there are no more training pairs")
-    return Session(run, config, settings, device, precision, data, tokenizer, train, val, batch_size)
+    val_texts = Texts(*tokenizer(val.captions))
+    return Session(run, config, settings, device, precision, data, tokenizer, images, train, val, val_texts, batch_size)
 
 
 def describe_run(

@@ -1,6 +1,7 @@
 """Text encoders by name: token numbers to one feature a caption."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from common.captions import PADDING, TRANSFORMER_FOLDER, Tokenizer, TransformerTokenizer, Vocabulary, first_line
+from common.captions import (
+    PADDING,
+    TRANSFORMER_FOLDER,
+    UNKNOWN,
+    Tokenizer,
+    TransformerTokenizer,
+    Vocabulary,
+    first_line,
+)
 from common.errors import InputError
 
 
@@ -36,6 +45,32 @@ class BiLSTM(nn.Module):
             states, batch_first=True, padding_value=float("-inf"), total_length=tokens.shape[1]
         )  # (B, L, 2 * hidden_dim)
         return self.dropout(states.amax(1))
+
+
+class WordMean(nn.Module):
+    """The mean of the word2vec vectors of a caption's known words; never trained.
+
+    A caption without a known word has the vector of an unknown word, which is the mean of all words
+    of the training captions.
+
+    Attributes:
+        dim: size of a word's vector.
+    """
+
+    frozen = True
+
+    def __init__(self, vectors: Tensor) -> None:
+        """vectors: (vocabulary size, dim), those of padding and of an unknown word first"""
+        super().__init__()
+        self.dim = vectors.shape[1]
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=True)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, dim)"""
+        known = tokens > UNKNOWN  # (B, L)
+        counted = torch.where(known.any(1, keepdim=True), known, tokens == UNKNOWN)
+        total = (self.embedding(tokens) * counted[..., None]).sum(1)  # (B, dim)
+        return total / counted.sum(1, keepdim=True)
 
 
 class Transformer(nn.Module):
@@ -80,34 +115,42 @@ def load_tokenizer(settings: Any, folder: Path) -> Tokenizer:
     return Vocabulary.load(folder)
 
 
-def build_text_encoder(settings: Any, tokenizer: Tokenizer, folder: Path | None = None) -> nn.Module:
+def build_text_encoder(
+    settings: Any, tokenizer: Tokenizer, frozen: bool, folder: Path | None = None, train_captions: Sequence[str] = ()
+) -> nn.Module:
     """Build an encoder.
 
     Args:
         settings: the hyperparameters whose names begin with text, word or lstm.
         tokenizer: what `build_tokenizer` or `load_tokenizer` gave.
+        frozen: whether to keep it as it is in training; word2vec always is.
         folder: a run folder whose weights will be loaded: nothing pretrained is fetched then.
+        train_captions: what word2vec learns from.
 
     Raises:
         InputError: the pretrained encoder cannot be had.
     """
     if settings.text_encoder == "bilstm":
-        if folder is None and settings.freeze_text_encoder:
+        if folder is None and frozen:
             raise InputError("freeze_text_encoder = true: a bilstm starts from random weights, it has to be trained")
         return BiLSTM(len(tokenizer), settings.word_dim, settings.lstm_dim, settings.dropout)
+    if settings.text_encoder == "word2vec":
+        if folder is not None:
+            return WordMean(torch.zeros(len(tokenizer), settings.word_dim))
+        from common.word2vec import word_vectors
+
+        return WordMean(torch.from_numpy(word_vectors(tokenizer, train_captions, settings)))
     import transformers
 
     # a checkpoint that also holds a classifier or pooler is reported at length; it is of no concern here
     transformers.logging.set_verbosity_error()
     if folder is not None:
         config = transformers.AutoConfig.from_pretrained(folder / TRANSFORMER_FOLDER)
-        return Transformer(transformers.AutoModel.from_config(config))
+        return Transformer(transformers.AutoModel.from_config(config), frozen)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Transformer(
-                transformers.AutoModel.from_pretrained(settings.text_weights), settings.freeze_text_encoder
-            )
+            return Transformer(transformers.AutoModel.from_pretrained(settings.text_weights), frozen)
     except (OSError, ValueError) as error:
         raise InputError(f"text_weights = {settings.text_weights!r}: no model there ({first_line(error)})") from None
 

@@ -43,21 +43,28 @@ class Progress:
     finished: bool = False
 
 
-def fit(model: nn.Module, losses: Losses, session: Session, at_chance: dict[str, Tensor]) -> None:
+def fit(
+    model: nn.Module,
+    losses: Losses,
+    session: Session,
+    at_chance: dict[str, Tensor | float],
+    rates: dict[nn.Module, float],
+) -> None:
     """Train, validate after each epoch, keep the model that is best by validation rSum.
 
     Args:
-        model: with `encode_image`, `encode_text` and the submodule `image_encoder`.
+        model: with `encode_image`, `encode_text` and the submodule `text_encoder`.
         losses: from a batch to named losses, each a (); their sum is minimised.
         session: from `prepare`.
         at_chance: the losses of embeddings that know nothing, for the log.
+        rates: the highest learning rate of each part of the model that has its own.
 
     Raises:
         TrainingStopped: a loss is not finite, or the user interrupted (after saving).
     """
     settings, run = session.settings, session.run
     steps = max(1, len(session.train) // session.batch_size)
-    optimizer = build_optimizer(model, settings)
+    optimizer = build_optimizer(model, settings, rates)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_share(step, settings.epochs * steps, settings.warmup)
     )
@@ -65,7 +72,8 @@ def fit(model: nn.Module, losses: Losses, session: Session, at_chance: dict[str,
     if run.resumed:
         progress = restore(run, session.device, model, optimizer, schedule)
     else:
-        run.begin(session.config, session.train.products, session.tokenizer, model.text_encoder)
+        config = session.config | {"parameters": count_parameters(model)}
+        run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
     monitor = Monitor(run.folder, {name: float(value) for name, value in at_chance.items()}, progress.epoch)
     with interrupts() as interrupted, progress_bar(progress, steps, session) as bar:
         while not progress.finished:
@@ -84,6 +92,14 @@ def fit(model: nn.Module, losses: Losses, session: Session, at_chance: dict[str,
     print(f"best validation rSum {progress.best_rsum:.1f} in epoch {progress.best_epoch}; the model is in {run.folder}")
 
 
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """How many parameters there are, and how many of them are trained; both are printed."""
+    total = sum(parameter.numel() for parameter in model.parameters())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    print(f"model: {total:,} parameters, {trained:,} of them trained")
+    return {"total": total, "trained": trained}
+
+
 def epoch_batches(session: Session, progress: Progress, steps: int) -> Iterator[Batch]:
     """The rest of an epoch: pairs in an order that depends on the seed and the epoch alone."""
     session_seed = (session.settings.seed, progress.epoch)
@@ -91,8 +107,10 @@ def epoch_batches(session: Session, progress: Progress, steps: int) -> Iterator[
     for step in range(progress.step, steps):
         which = order[step * session.batch_size : (step + 1) * session.batch_size]
         batch = session.train.batch(which, session.device)
-        images = augment(batch.images, session.settings.flip, session.settings.shift)
-        yield replace(batch, images=images)
+        images = batch.images
+        if not images.is_floating_point():  # features are as they are
+            images = augment(images, session.settings.flip, session.settings.shift)
+        yield replace(batch, images=images, epoch=progress.epoch)
 
 
 def train_step(
@@ -128,7 +146,7 @@ def train_step(
 def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: int, optimizer: Any) -> None:
     """Validate, record the epoch, keep the model if it is the best, decide whether to stop."""
     means = {name: total / progress.step for name, total in progress.sums.items()}
-    validation = validate(model, session.tokenizer, session.data.images, session.val, session.device)
+    validation = validate(model, session.images, session.val_texts, session.val, session.device)
     progress.epoch += 1
     progress.history.append({
         "epoch": progress.epoch,
@@ -150,19 +168,19 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
     session.run.write_metrics(progress.history)
 
 
-def build_optimizer(model: nn.Module, settings: Any) -> torch.optim.Optimizer:
-    """AdamW; each encoder has its own rate, biases and norms have no weight decay."""
-    rates = dict.fromkeys(model.parameters(), settings.learning_rate)
-    rates |= dict.fromkeys(model.image_encoder.parameters(), settings.image_learning_rate)
-    rates |= dict.fromkeys(model.text_encoder.parameters(), settings.text_learning_rate)
+def build_optimizer(model: nn.Module, settings: Any, rates: dict[nn.Module, float]) -> torch.optim.Optimizer:
+    """AdamW; parts of the model may have their own rate, biases and norms have no weight decay."""
+    rate_of = dict.fromkeys(model.parameters(), settings.learning_rate)
+    for part, rate in rates.items():
+        rate_of |= dict.fromkeys(part.parameters(), rate)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {
-            "params": [p for p in trained if rates[p] == rate and (p.ndim > 1) == is_matrix],
+            "params": [p for p in trained if rate_of[p] == rate and (p.ndim > 1) == is_matrix],
             "lr": rate,
             "weight_decay": settings.weight_decay if is_matrix else 0.0,
         }
-        for rate in sorted(set(rates.values()))
+        for rate in sorted(set(rate_of.values()))
         for is_matrix in (True, False)
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)

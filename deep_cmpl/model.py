@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from common.captions import Tokenizer
-from common.devices import encoding_in
+from common.features import features_of
 from common.image_encoders import build_image_encoder
 from common.text_encoders import build_text_encoder
 
@@ -47,15 +47,13 @@ class DeepCMPL(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> image_emb (B, D)"""
-        with encoding_in(self.precision, images.device):
-            features = self.image_encoder(images)  # (B, F)
-        return self.image_joint(features.float())  # (B, D)
+        features = features_of(self.image_encoder, self.precision, images)  # (B, F)
+        return self.image_joint(features)  # (B, D)
 
     def encode_text(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64, (B,) int64 on the CPU -> text_emb (B, D)"""
-        with encoding_in(self.precision, tokens.device):
-            features = self.text_encoder(tokens, lengths)  # (B, G)
-        return self.text_joint(features.float())  # (B, D)
+        features = features_of(self.text_encoder, self.precision, tokens, lengths)  # (B, G)
+        return self.text_joint(features)  # (B, D)
 
     def scale(self) -> Tensor | None:
         """The learned scale of the cosines in the loss, at most 100; None for the paper's form."""
@@ -89,7 +87,7 @@ def build_model(
     image_weights = settings.image_weights if folder is None else "none"
     return DeepCMPL(
         build_image_encoder(settings.image_encoder, image_weights, settings.freeze_image_encoder),
-        build_text_encoder(settings, tokenizer, folder),
+        build_text_encoder(settings, tokenizer, settings.freeze_text_encoder, folder),
         settings.embedding_dim,
         precision,
         learned_scale=settings.scale == "learned",

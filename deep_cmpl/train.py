@@ -4,28 +4,25 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import run_script
 from common.hyperparameters import (
     Count,
-    CountOrZero,
     Fraction,
     ImageEncoderName,
     ImageSize,
-    Precision,
-    Range,
     Rate,
-    Seed,
     TextEncoderName,
-)  # fmt: skip
+    TrainingSettings,
+)
 from common.options import train_command_line
 
 
 @dataclass(frozen=True)
-class Hyperparameters:
+class Hyperparameters(TrainingSettings):
     """Names and types; values and explanations stand in the README."""
 
     image_encoder: ImageEncoderName
@@ -44,19 +41,10 @@ class Hyperparameters:
     divergence: Literal["forward", "reverse", "sum"]
     scale: Literal["paper", "learned"]
     cmpc_column: str
-    epochs: Count
-    batch_size: Annotated[int, Range(2)]
-    learning_rate: Rate
     image_learning_rate: Rate
     text_learning_rate: Rate
-    weight_decay: Rate
-    warmup: Fraction
-    gradient_clip: Rate
-    patience: CountOrZero
     flip: bool
     shift: Fraction
-    precision: Precision
-    seed: Seed
 
 
 def main() -> None:
@@ -88,7 +76,11 @@ def main() -> None:
     at_chance = {"cmpm": cmpm(nothing, nothing, torch.eye(session.batch_size, dtype=torch.bool), settings.divergence)}
     if classes:
         at_chance["cmpc"] = torch.tensor(2 * math.log(classes))
-    fit(model, losses, session, at_chance)
+    rates = {
+        model.image_encoder: settings.image_learning_rate,
+        model.text_encoder: settings.text_learning_rate,
+    }
+    fit(model, losses, session, at_chance, rates)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.captions import PADDING, UNKNOWN, Vocabulary, fold, pad, words
+from common.captions import PADDING, UNKNOWN, Vocabulary, describe_unknown, fold, pad, words
 
 CAPTIONS = ["Red shoe", "red SHOE, red", "blue hat"]
 
@@ -76,6 +76,35 @@ def test_unknown_share(vocabulary):
     # red, green, hat, green, scarf: three of five are unknown
     assert vocabulary.unknown_share(["Red green hat", "GREEN scarf"]) == 3 / 5
     assert vocabulary.unknown_share(["", "?"]) == 0
+
+
+def test_captions_without_a_known_word_are_counted(vocabulary):
+    captions = ["green scarf", "green hat", "", "?!", "SCARF", "Red"]
+    assert vocabulary.without_known_word(captions) == 4
+    assert vocabulary.without_known_word([]) == 0
+
+
+def test_what_is_unknown_in_words(vocabulary):
+    """train: red shoe red, blue hat, blue scarf; val: red green hat, green scarf, and a caption without a word."""
+    captions = {"train": ["red SHOE, red", "blue hat", "blue scarf"], "val": ["Red green hat", "GREEN scarf", "?"]}
+    assert describe_unknown(vocabulary, captions) == (
+        "vocabulary: 4 words of the train captions; "
+        "in train 14.3% of the words are unknown, 0 of 3 captions have no known word; "
+        "in val 60.0% of the words are unknown, 2 of 3 captions have no known word"
+    )
+
+
+def test_thousands_are_separated():
+    captions = [f"word{number}" for number in range(1200)]
+    told = describe_unknown(Vocabulary(captions, max_words=4), {"test": ["other"] * 1100})
+    assert told == (
+        "vocabulary: 1,200 words of the train captions; "
+        "in test 100.0% of the words are unknown, 1,100 of 1,100 captions have no known word"
+    )
+
+
+def test_no_word_is_unknown_to_a_transformer():
+    assert describe_unknown(object(), {"train": ["Red"]}) == "words: cut into the pieces that the text encoder knows"
 
 
 def test_save_and_load(tmp_path):

@@ -270,6 +270,20 @@ def test_half_a_cache_is_built_again(opened, tmp_path, decoded, suffix):
     assert same(opened(), first) and len(decoded) == 40
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize("share", [0, 0.001, 0.9], ids=["empty", "short", "truncated"])
+def test_a_broken_cache_is_built_again(opened, tmp_path, decoded, suffix, share):
+    first = opened()
+    before = first.pixels.copy()
+    file = next((tmp_path / "cache").glob(f"*{suffix}"))
+    content = file.read_bytes()
+    file.unlink()  # the first one is still mapped
+    file.write_bytes(content[: int(share * len(content))])
+    after = opened()
+    assert len(decoded) == 40 and np.array_equal(after.pixels, before)
+    assert after.digests.tolist() == first.digests.tolist()
+
+
 @pytest.mark.parametrize("at_once", [1, 7, 20])
 def test_in_parallel_as_one_by_one(path, tmp_path, monkeypatch, at_once):
     (path.parent / "images" / "1004.jpg").write_bytes(b"broken")

@@ -18,8 +18,7 @@ from common.text_encoders import (
 
 CAPTIONS = ["red disc", "a very long caption about a blue square on grey", "cross", "green bar on white"]
 SETTINGS = SimpleNamespace(
-    text_encoder="bilstm", text_weights="", freeze_text_encoder=False, word_dim=8, lstm_dim=5, dropout=0.3,
-    min_word_count=1, max_words=12,
+    text_encoder="bilstm", text_weights="", word_dim=8, lstm_dim=5, dropout=0.3, min_word_count=1, max_words=12,
 )  # fmt: skip
 
 
@@ -42,7 +41,7 @@ def pair(request):
     settings = request.getfixturevalue("bert_settings") if request.param == "bert" else SETTINGS
     torch.manual_seed(0)
     tokenizer = build_tokenizer(settings, CAPTIONS)
-    return tokenizer, build_text_encoder(settings, tokenizer).eval()
+    return tokenizer, build_text_encoder(settings, tokenizer, frozen=False).eval()
 
 
 def encode(pair, captions, extra_padding=0):
@@ -78,7 +77,7 @@ def test_a_feature_depends_on_its_caption_alone(pair, extra_padding):
 def bilstm():
     torch.manual_seed(0)
     tokenizer = build_tokenizer(SETTINGS, CAPTIONS)
-    return tokenizer, build_text_encoder(SETTINGS, tokenizer).eval()
+    return tokenizer, build_text_encoder(SETTINGS, tokenizer, frozen=False).eval()
 
 
 def one_direction(lstm, suffix):
@@ -124,7 +123,7 @@ def test_dropout_acts_in_training_only(bilstm):
 def test_the_vocabulary_is_that_of_the_captions_given():
     tokenizer = build_tokenizer(SETTINGS, ["red disc", "red square"])
     assert isinstance(tokenizer, Vocabulary) and tokenizer.known == ["red", "disc", "square"]
-    encoder = build_text_encoder(SETTINGS, tokenizer)
+    encoder = build_text_encoder(SETTINGS, tokenizer, frozen=False)
     assert encoder.embedding.num_embeddings == 5 and encoder.dim == 10
 
 
@@ -134,7 +133,7 @@ def test_the_vocabulary_is_that_of_the_captions_given():
 @pytest.fixture(scope="module")
 def bert(bert_settings):
     tokenizer = build_tokenizer(bert_settings, [])
-    return tokenizer, build_text_encoder(bert_settings, tokenizer).eval()
+    return tokenizer, build_text_encoder(bert_settings, tokenizer, frozen=False).eval()
 
 
 def test_bert_averages_the_states_of_each_captions_own_tokens(bert, bert_settings):
@@ -150,28 +149,30 @@ def test_bert_averages_the_states_of_each_captions_own_tokens(bert, bert_setting
             torch.testing.assert_close(found[number], sum(states) / len(states), atol=1e-5, rtol=1e-5)
 
 
-def test_bert_is_rebuilt_from_a_run_folder_without_its_source(bert, bert_settings, tmp_path):
+@pytest.mark.parametrize("frozen", [True, False])
+def test_bert_is_rebuilt_from_a_run_folder_without_its_source(frozen, bert, bert_settings, tmp_path):
     tokenizer, encoder = bert
     tokenizer.save(tmp_path)
     save_text_config(encoder, tmp_path)
     elsewhere = SimpleNamespace(**vars(bert_settings) | {"text_weights": "/gone"})
     loaded = load_tokenizer(elsewhere, tmp_path)
-    rebuilt = build_text_encoder(elsewhere, loaded, tmp_path).eval()
-    rebuilt.load_state_dict(encoder.state_dict())
+    rebuilt = build_text_encoder(elsewhere, loaded, frozen, tmp_path)
+    assert rebuilt.frozen is frozen
+    assert {parameter.requires_grad for parameter in rebuilt.parameters()} == {not frozen}
+    assert rebuilt.train().model.training is not frozen
+    rebuilt.eval().load_state_dict(encoder.state_dict())
     torch.testing.assert_close(encode((loaded, rebuilt), CAPTIONS), encode(bert, CAPTIONS))
 
 
 def test_a_bilstm_cannot_be_frozen():
-    settings = SimpleNamespace(**vars(SETTINGS) | {"freeze_text_encoder": True})
     with pytest.raises(InputError, match="freeze_text_encoder = true: a bilstm starts from random weights"):
-        build_text_encoder(settings, build_tokenizer(settings, CAPTIONS))
+        build_text_encoder(SETTINGS, build_tokenizer(SETTINGS, CAPTIONS), frozen=True)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_frozen_transformer_has_no_gradient_and_no_dropout(frozen, bert_settings):
-    settings = SimpleNamespace(**vars(bert_settings) | {"freeze_text_encoder": frozen})
-    tokenizer = build_tokenizer(settings, CAPTIONS)
-    encoder = build_text_encoder(settings, tokenizer).train()
+    tokenizer = build_tokenizer(bert_settings, CAPTIONS)
+    encoder = build_text_encoder(bert_settings, tokenizer, frozen).train()
     inputs = [torch.from_numpy(array) for array in tokenizer(CAPTIONS)]
     first, second = encoder(*inputs), encoder(*inputs)
     assert torch.equal(first, second) is frozen
@@ -184,4 +185,4 @@ def test_a_transformer_that_cannot_be_had(bert_settings, name):
     with pytest.raises(InputError, match=f"text_weights = '{name}': no tokenizer there"):
         build_tokenizer(settings, CAPTIONS)
     with pytest.raises(InputError, match=f"text_weights = '{name}': no model there"):
-        build_text_encoder(settings, TransformerTokenizer(bert_settings.text_weights, 12))
+        build_text_encoder(settings, TransformerTokenizer(bert_settings.text_weights, 12), frozen=False)

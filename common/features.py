@@ -1,0 +1,115 @@
+"""Features of frozen encoders: computed once, kept on disk, and from then on in place of pixels and tokens."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from common.batches import Texts, gather
+from common.catalogue import digest
+from common.devices import encoding_in
+from common.files import kept_array
+from common.session import Session
+
+ENCODED_AT_ONCE = 256
+
+
+def features_of(encoder: nn.Module, precision: torch.dtype, inputs: Tensor, *more: Tensor) -> Tensor:
+    """What an encoder makes of images (B, 3, H, W) uint8, or of tokens (B, L) int64 and their lengths.
+
+    Inputs that are features already, (B, F) float32, are returned as they are.
+    """
+    if inputs.is_floating_point():
+        return inputs
+    with encoding_in(precision, inputs.device):
+        return encoder(inputs, *more).float()  # (B, F)
+
+
+def precompute_features(session: Session, model: nn.Module) -> Session:
+    """Let each frozen encoder of a model see every image or caption once.
+
+    The features are kept on disk by all that they depend on: the encoder with its weights, precision and
+    device, and the images' content and size or the captions. A second training finds them there.
+
+    Args:
+        session: from `prepare`.
+        model: with `image_encoder` and `text_encoder`, each with the attributes `dim` and `frozen`.
+
+    Returns:
+        the session with features in place of what the frozen encoders would see.
+    """
+    if session.run.resumed:  # the encoders' weights are in the run
+        model.load_state_dict(session.run.load_state(session.device)["model"])
+    model.eval()
+    if model.image_encoder.frozen:
+        images = image_features(session, model.image_encoder)
+        session = replace(session, images=images, train=session.train.with_features(images=images))
+    if model.text_encoder.frozen:
+        train = text_features(session, model.text_encoder, session.train.texts, "train captions")
+        val = text_features(session, model.text_encoder, session.val_texts, "val captions")
+        session = replace(session, train=session.train.with_features(texts=train), val_texts=val)
+    return session
+
+
+def image_features(session: Session, encoder: nn.Module) -> np.ndarray:
+    """(N, F) float32 of all images of the catalogue."""
+    pixels, content = session.images, list(session.data.images.digests)
+    height, width = pixels.shape[1:3]
+    name, what = session.settings.image_encoder, f"{height}x{width} images"
+    return kept_features(session, encoder, name, what, content, lambda which: (gather(pixels, which, session.device),))
+
+
+def text_features(session: Session, encoder: nn.Module, texts: Texts, what: str) -> Texts:
+    """The captions as features (M, G) float32."""
+    name, content = session.settings.text_encoder, texts.tokens.tolist()
+    features = kept_features(session, encoder, name, what, content, lambda which: texts.batch(which, session.device))
+    return replace(texts, tokens=features)
+
+
+def kept_features(
+    session: Session,
+    encoder: nn.Module,
+    name: str,
+    what: str,
+    content: list,
+    batch: Callable[[np.ndarray], tuple[Tensor, ...]],
+) -> np.ndarray:
+    """Features from the cache, or from the encoder with a progress bar.
+
+    Args:
+        session: names the catalogue, the precision and the device.
+        encoder: from a batch to (B, F).
+        name: of the encoder.
+        what: is encoded.
+        content: identifies each of the N inputs.
+        batch: the inputs with these numbers.
+
+    Returns:
+        (N, F) float32.
+    """
+
+    def encode(array: np.ndarray) -> None:
+        pieces = np.array_split(np.arange(len(array)), range(ENCODED_AT_ONCE, len(array), ENCODED_AT_ONCE))
+        with tqdm(total=len(array), desc=f"{name} features of {what}", unit=what.split()[-1][:-1]) as bar:
+            for piece in pieces:
+                array[piece] = features_of(encoder, session.precision, *batch(piece)).cpu().numpy()
+                bar.update(len(piece))
+
+    path = session.data.catalogue.path
+    key = digest([weights_digest(encoder), str(session.precision), session.device.type, content])
+    file_name = f"{path.name}-{digest(str(path))}-features-{what.replace(' ', '-')}-{name}"
+    with torch.inference_mode():
+        return kept_array(file_name, key, (len(content), encoder.dim), encode)
+
+
+def weights_digest(encoder: nn.Module) -> str:
+    """A hash of all parameters and buffers."""
+    state = hashlib.blake2b(digest_size=8)
+    for name, value in encoder.state_dict().items():
+        state.update(name.encode())
+        state.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return state.hexdigest()

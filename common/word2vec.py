@@ -1,0 +1,66 @@
+"""Word vectors learned from the training captions (word2vec, Mikolov et al. 2013, by gensim)."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from gensim.models import Word2Vec
+from gensim.models.callbacks import CallbackAny2Vec
+from tqdm import tqdm
+
+from common.captions import UNKNOWN, Vocabulary, words
+from common.catalogue import digest
+from common.files import kept_array
+
+
+def word_vectors(vocabulary: Vocabulary, captions: Sequence[str], settings: Any) -> np.ndarray:
+    """The vectors of a vocabulary's words, learned from captions; kept on disk by all that they depend on.
+
+    Args:
+        vocabulary: the words; others are passed over.
+        captions: of the training split alone.
+        settings: the hyperparameters word2vec, word_dim, word_window, word_epochs and seed.
+
+    Returns:
+        (vocabulary size, word_dim) float32: zeros for padding, for an unknown word the mean over all
+        words of the captions.
+    """
+    chosen = [settings.word2vec, settings.word_dim, settings.word_window, settings.word_epochs, settings.seed]
+    key = digest([version("gensim"), version("numpy"), chosen, vocabulary.known])
+    name = f"word2vec-{digest(list(captions))}-{digest(chosen)}"
+    shape = (len(vocabulary), settings.word_dim)
+    return np.array(kept_array(name, key, shape, lambda vectors: learn(vectors, vocabulary, captions, settings)))
+
+
+def learn(vectors: np.ndarray, vocabulary: Vocabulary, captions: Sequence[str], settings: Any) -> None:
+    """Fill the vectors (vocabulary size, word_dim)."""
+    sentences = [[word for word in words(caption) if word in vocabulary.number] for caption in captions]
+    if not any(sentences):
+        return
+    with tqdm(total=settings.word_epochs, desc="learning word2vec", unit="epoch") as bar:
+        model = Word2Vec(
+            sentences,
+            vector_size=settings.word_dim,
+            window=settings.word_window,
+            epochs=settings.word_epochs,
+            sg=int(settings.word2vec == "skip-gram"),
+            seed=settings.seed,
+            min_count=1,  # the vocabulary has left out the rare ones
+            workers=1,  # more would let the result depend on their timing
+            callbacks=[Epochs(bar)],
+        )
+    for word, number in vocabulary.number.items():
+        vectors[number] = model.wv[word]
+    spoken = [vocabulary.number[word] for sentence in sentences for word in sentence]
+    vectors[UNKNOWN] = np.average(vectors, axis=0, weights=np.bincount(spoken, minlength=len(vocabulary)))
+
+
+class Epochs(CallbackAny2Vec):
+    """Moves a progress bar on after each epoch."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self.bar = bar
+
+    def on_epoch_end(self, model: Word2Vec) -> None:
+        self.bar.update()
