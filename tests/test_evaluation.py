@@ -1,5 +1,6 @@
 """common/evaluation.py and checkpoints.py: the report against figures worked out one by one, and its files."""
 
+import functools
 import json
 import shutil
 import socket
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny_runs import evaluate, remove_caches, train, use_patches
+from tiny_runs import MODELS, Patches, evaluate, kept_files, remove_caches, train, use_patches
 
 from common.batches import Gallery
 from common.catalogue import open_catalogue
@@ -29,18 +30,31 @@ def patches(monkeypatch):
     use_patches(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        use_patches(monkeypatch)
-        yield train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "run", epochs=4)
+each_model = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture(scope="module")
-def report(run):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        use_patches(monkeypatch)
-        return evaluate(monkeypatch, run)
+def evaluated(data, tmp_path_factory):
+    """A function: the name of a model -> a run of it and the report on it, made on first use."""
+
+    @functools.cache
+    def of(model):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            use_patches(monkeypatch)
+            run = train(monkeypatch, data, tmp_path_factory.mktemp(model) / "run", model=model, epochs=4)
+            return run, evaluate(monkeypatch, run, model=model)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def run(evaluated):
+    return evaluated("deep_cmpl")[0]
+
+
+@pytest.fixture(scope="module")
+def report(evaluated):
+    return evaluated("deep_cmpl")[1]
 
 
 def split_of(data, name):
@@ -53,23 +67,27 @@ def split_of(data, name):
 # --- the report ----------------------------------------------------------------------------------------
 
 
-def test_the_report_has_the_keys_of_the_contract(report, run):
+@each_model
+def test_the_report_has_the_keys_of_the_contract(model, evaluated):
+    run, report = evaluated(model)
     assert list(report) == ["model", "run", "split", "gallery", *DIRECTIONS, "rsum", "chance"]
-    assert (report["model"], report["run"], report["split"]) == ("deep_cmpl", str(run), "test")
+    assert (report["model"], report["run"], report["split"]) == (model, str(run), "test")
     assert list(report["gallery"]) == ["images", "texts", "products"]
     assert all(list(report[direction]) == FIGURES for direction in DIRECTIONS)
     assert list(report["chance"]) == list(DIRECTIONS)
     assert all(set(report["chance"][direction]) == set(FIGURES) - {"median_rank"} for direction in DIRECTIONS)
 
 
-def test_the_figures_equal_those_of_single_embeddings_and_a_loop(report, run, data):
+@each_model
+def test_the_figures_equal_those_of_single_embeddings_and_a_loop(model, evaluated, data):
     """Each image and caption embedded alone; the rank is 1 + the number that score at least as high."""
+    run, report = evaluated(model)
     rows, images = split_of(data, "test")
-    model, tokenizer = load_model(run, read_config(run, "deep_cmpl"), CPU)
+    network, tokenizer = load_model(run, read_config(run, model), CPU)
     with torch.inference_mode():
-        image_emb = [model.encode_image(torch.tensor(images.pixels[image]).permute(2, 0, 1)[None])[0]
+        image_emb = [network.encode_image(torch.tensor(images.pixels[image]).permute(2, 0, 1)[None])[0]
                      for image in rows["image"]]  # fmt: skip
-        text_emb = [model.encode_text(*map(torch.from_numpy, tokenizer([caption])))[0] for caption in rows["caption"]]
+        text_emb = [network.encode_text(*map(torch.from_numpy, tokenizer([caption])))[0] for caption in rows["caption"]]
     cosine = np.array([[torch.cosine_similarity(i, t, dim=0).item() for t in text_emb] for i in image_emb])
     for direction, sim in (("image_to_text", cosine), ("text_to_image", cosine.T)):
         ranks = [sum(score >= row[k] - 1e-6 for score in row) for k, row in enumerate(sim)]
@@ -168,17 +186,30 @@ def test_data_that_changed_is_told(run, data, monkeypatch, capsys):
 # --- the run folder on its own -------------------------------------------------------------------------
 
 
-def test_a_copied_run_evaluates_the_same_without_network(run, report, data, tmp_path, monkeypatch):
+@each_model
+def test_a_copied_run_evaluates_the_same_without_network_and_caches(model, evaluated, data, tmp_path, monkeypatch):
+    """The weights of both encoders and the vectors of the words are in the run: nothing is fetched or learned."""
+
     def no_network(*_):
         raise OSError("no network here")
 
+    run, report = evaluated(model)
+    asked = []
     monkeypatch.setattr(socket.socket, "connect", no_network)
-    copied, moved = tmp_path / "copied", tmp_path / "moved"
+    monkeypatch.setattr(
+        f"{model}.model.build_image_encoder", lambda _, weights, frozen: asked.append(weights) or Patches(frozen)
+    )
+    copied, moved = tmp_path / "copied", tmp_path / "moved" / data.name
     shutil.copytree(run, copied)
-    shutil.copytree(data.parent, moved)
-    found = evaluate(monkeypatch, copied, "--data", moved / data.name)
-    remove_caches(moved / data.name)
+    shutil.copytree(data.parent, moved.parent)
+    remove_caches(data)
+    found = evaluate(monkeypatch, copied, "--data", moved, model=model)
+    kept = kept_files(moved)
+    remove_caches(moved)
     assert found | {"run": report["run"]} == report
+    assert asked == ["none"]
+    learned = [file.name for file in kept if any(word in file.name for word in ("features", "word2vec"))]
+    assert kept and learned == [], "decoded images are all that an evaluation keeps"
 
 
 def test_recorded_data_that_is_gone_asks_for_data(run, tmp_path, monkeypatch):
@@ -224,13 +255,30 @@ def test_weights_of_other_hyperparameters_are_refused(run, tmp_path, monkeypatch
         evaluate(monkeypatch, copied)
 
 
-def test_a_run_of_another_model_is_refused(run, tmp_path, monkeypatch):
-    copied = tmp_path / "copied"
-    shutil.copytree(run, copied)
-    config = json.loads((copied / "config.json").read_text()) | {"model": "siamese"}
-    (copied / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"a run of siamese, not of deep_cmpl; use siamese/eval\.py"):
-        evaluate(monkeypatch, copied)
+@each_model
+def test_a_run_of_another_model_is_refused_and_the_right_script_named(model, evaluated, monkeypatch):
+    run, _ = evaluated(model)
+    for other in set(MODELS) - {model}:
+        with pytest.raises(InputError, match=rf"a run of {model}, not of {other}; use {model}/eval\.py"):
+            evaluate(monkeypatch, run, model=other)
+
+
+@each_model
+def test_what_is_unknown_is_told(model, evaluated, data, tmp_path, monkeypatch, capsys):
+    """Three of four captions get a word that no training caption has, one of these has no other."""
+    run, _ = evaluated(model)
+    lines = data.read_text().splitlines()
+    header, rows = lines[0], [line.split(",") for line in lines[1:5]]
+    for number, caption in enumerate(["Red disc", "Red zigzag", "Zigzag blue on white", "Zigzag"]):
+        rows[number][2] = caption
+    few = data.with_name("few.csv")
+    few.write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+    evaluate(monkeypatch, run, "--data", few, "--split", "all", model=model)
+    remove_caches(few)
+    assert (
+        "vocabulary: 20 words of the train captions; in all 33.3% of the words are unknown, "
+        "1 of 4 captions have no known word"
+    ) in capsys.readouterr().out
 
 
 # --- relevance files -----------------------------------------------------------------------------------

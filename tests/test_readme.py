@@ -1,5 +1,6 @@
 """What the READMEs say can be done: links lead somewhere, commands parse, nothing is left to fill in."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -8,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import repeat
 from common.options import eval_command_line, train_command_line
-from deep_cmpl.train import Hyperparameters
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = [ROOT / name for name in ("README.md", "deep_cmpl/README.md", "data/README.md")]
+MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
+READMES = [ROOT / folder / "README.md" for folder in (".", "data", *MODELS)]
 
 
 def commands(script: str) -> list[list[str]]:
-    """The arguments of every command in a README's code blocks that calls a script."""
+    """The arguments of every command in the READMEs' code blocks that calls a script."""
     text = "\n".join(readme.read_text(encoding="utf-8") for readme in READMES)
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").replace("&&", "").splitlines()
@@ -31,20 +33,43 @@ def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(readme):
     assert [target for target in targets if not (readme.parent / target).exists()] == []
 
 
-def test_training_commands_parse(monkeypatch):
-    found = commands("deep_cmpl/train.py")
-    assert len(found) >= 3
+def parse_training(model: str, arguments: list[str], monkeypatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    train_command_line(model, importlib.import_module(f"{model}.train").Hyperparameters)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_commands_parse(model, monkeypatch):
+    found = commands(f"{model}/train.py")
+    assert found, f"no README shows how to train {model}"
     for arguments in found:
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        train_command_line("deep_cmpl", Hyperparameters)
+        parse_training(model, arguments, monkeypatch)
 
 
-def test_evaluation_commands_parse(monkeypatch):
-    found = commands("deep_cmpl/eval.py")
-    assert len(found) >= 2
+@pytest.mark.parametrize("model", MODELS)
+def test_evaluation_commands_parse(model, monkeypatch):
+    found = commands(f"{model}/eval.py")
+    assert found, f"no README shows how to evaluate {model}"
     for arguments in found:
         monkeypatch.setattr(sys, "argv", ["eval.py", *arguments])
-        eval_command_line("deep_cmpl")
+        eval_command_line(model)
+
+
+def test_commands_that_repeat_trainings_parse(tmp_path, monkeypatch):
+    """Each training that they would start has options that train.py knows."""
+    started = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(repeat, "ROOT", tmp_path)
+    monkeypatch.setattr(repeat, "script", lambda model, name, *words: started.append((model, name, words)))
+    monkeypatch.setattr(repeat, "evaluate", lambda *_: pytest.skip("nothing is trained here"))
+    for arguments in commands("benchmarks/repeat.py"):
+        monkeypatch.setattr(sys, "argv", ["repeat.py", *arguments])
+        with pytest.raises(pytest.skip.Exception):
+            repeat.main()
+    assert started
+    for model, name, words in started:
+        assert name == "train" and "--resume" not in words
+        parse_training(model, list(words), monkeypatch)
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -1,7 +1,9 @@
 """The scripts as their users start them: processes, exit codes, one message, nothing of the user's deleted."""
 
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny_runs import arguments, assert_same_run, metrics, remove_caches, train
+from tiny_runs import MODELS, arguments, assert_same_run, evaluate, metrics, remove_caches, script, train
 
-import deep_cmpl.eval
-import deep_cmpl.train
+import common.image_encoders
 from common.errors import InputError, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, EVAL = ROOT / "deep_cmpl" / "train.py", ROOT / "deep_cmpl" / "eval.py"
+PRETRAINED = {"image_encoder": "efficientnet-lite0", "image_weights": "imagenet"}
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
 EPOCHS = 3
 LIMIT = 600  # seconds
@@ -63,46 +65,92 @@ def data(tmp_path_factory, tiny_catalogue):
 
 
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    """An uninterrupted run; its path and that of the data are typed relative to where the user stands."""
-    folder = tmp_path_factory.mktemp("runs")
-    done = run(TRAIN, *arguments(os.path.relpath(data, folder), "mine", epochs=EPOCHS), cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert f"the model is in {folder / 'mine'}" in done.stdout
-    return folder / "mine"
+def trained(data, tmp_path_factory):
+    """A function: the name of a model -> an uninterrupted run of it, made on first use.
+
+    Its path and that of the data are typed relative to where the user stands. The frozen image encoders have
+    pretrained weights.
+    """
+
+    @functools.cache
+    def of(model):
+        folder = tmp_path_factory.mktemp(model)
+        settings = {"epochs": EPOCHS} | (PRETRAINED if model != "deep_cmpl" else {})
+        words = arguments(os.path.relpath(data, folder), "mine", model, **settings)
+        done = run(ROOT / model / "train.py", *words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert f"the model is in {folder / 'mine'}" in done.stdout
+        assert "vocabulary: 20 words of the train captions; in train 0.0% of the words are unknown" in done.stdout
+        return folder / "mine"
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def finished(trained):
+    return trained("deep_cmpl")
 
 
 # --- the ways to start ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["train", "eval"])
-@pytest.mark.parametrize(
-    ("words", "cwd"),
-    [
-        (["deep_cmpl/{}.py"], ROOT),
-        (["{}.py"], ROOT / "deep_cmpl"),
-        ([str(ROOT / "deep_cmpl" / "{}.py")], Path("/")),
-        (["-m", "deep_cmpl.{}"], ROOT),
-    ],
-)
-def test_every_way_to_start_a_script(name, words, cwd):
-    command = [sys.executable, *(word.format(name) for word in words), "--help"]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == 0 and done.stderr == ""
-    assert "--data" in done.stdout and ("--learning-rate" in done.stdout) is (name == "train")
+@pytest.mark.parametrize("model", MODELS)
+def test_every_way_to_start_a_script(model, name):
+    ways = [
+        ([f"{model}/{name}.py"], ROOT),
+        ([f"{name}.py"], ROOT / model),
+        ([str(ROOT / model / f"{name}.py")], Path("/")),
+        (["-m", f"{model}.{name}"], ROOT),
+    ]
+    every = [
+        subprocess.Popen(
+            [sys.executable, *words, "--help"],
+            cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for words, cwd in ways
+    ]  # fmt: skip
+    for (words, _), process in zip(ways, every, strict=True):
+        out, err = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0 and err == "", words
+        assert model in out and "--data" in out and ("--learning-rate" in out) is (name == "train"), words
 
 
 # --- train, then evaluate ------------------------------------------------------------------------------
 
 
-def test_evaluation_of_a_training(finished, data, tmp_path):
-    done = run(EVAL, "--run", finished, "--json", "new/report.json", cwd=tmp_path)
+@pytest.mark.parametrize("model", MODELS)
+def test_evaluation_of_a_training(model, trained, data, tmp_path):
+    finished = trained(model)
+    done = run(ROOT / model / "eval.py", "--run", finished, "--json", "new/report.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "new" / "report.json").read_text())
-    assert report["model"] == "deep_cmpl" and report["gallery"]["images"] > 0
+    assert report["model"] == model and report["gallery"]["images"] > 0
     assert f"rSum {report['rsum']:.1f}" in done.stdout
+    assert "in test 0.0% of the words are unknown" in done.stdout
     assert len(metrics(finished)) == EPOCHS
     assert (finished / "ranks-test.parquet").is_file()
+
+
+@pytest.mark.parametrize("model", ["siamese", "correlational"])
+def test_a_copied_run_needs_neither_caches_nor_pretrained_weights(model, trained, data, tmp_path, monkeypatch):
+    finished = trained(model)
+    copied, moved = tmp_path / "copied", tmp_path / "moved" / data.name
+    shutil.copytree(finished, copied)
+    shutil.copytree(data.parent, moved.parent)
+    expected = evaluate(monkeypatch, finished, model=model)
+    remove_caches(data)
+    real_build = common.image_encoders.build_network
+
+    def build_network(name, pretrained):
+        assert not pretrained, "the weights are in the run"
+        return real_build(name, pretrained)
+
+    monkeypatch.setattr(common.image_encoders, "build_network", build_network)
+    monkeypatch.setattr("common.word2vec.word_vectors", lambda *_: pytest.fail("the words' vectors are in the run"))
+    found = evaluate(monkeypatch, copied, "--data", moved, model=model)
+    remove_caches(moved)
+    assert found | {"run": expected["run"]} == expected
 
 
 def test_a_finished_run_is_not_resumed(finished, tmp_path):
@@ -131,12 +179,15 @@ def test_interrupted_by_a_signal_and_resumed_equals_uninterrupted(number, finish
     assert_same_run(output, finished)
 
 
-def test_a_run_killed_before_its_first_state_starts_over(finished, data, tmp_path):
-    output = tmp_path / "run"
+@pytest.mark.parametrize("model", ["deep_cmpl", "siamese"])
+def test_a_run_killed_before_its_first_state_starts_over(model, trained, data, tmp_path):
+    """Bit for bit as the first time, in another process: the words' vectors and the features are computed again."""
+    finished, output = trained(model), tmp_path / "run"
     output.mkdir()
     for name in ("config.json", "vocabulary.json", "train_products.json"):
         (output / name).write_bytes((finished / name).read_bytes())
-    done = run(TRAIN, "--output", output, "--resume", cwd=tmp_path)
+    remove_caches(data)
+    done = run(ROOT / model / "train.py", "--output", output, "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "no saved state there, starting over" in done.stdout
     assert_same_run(output, finished)
@@ -207,7 +258,7 @@ def test_a_mistake_in_a_process(words, parts, folder, data):
 def test_a_mistake_in_training_ends_in_one_message(words, parts, folder, data, capsys):
     before = contents(folder)
     size = [] if "--image-size" in words else ["--image-size", "32", "24"]
-    done = run_here(deep_cmpl.train.main, *training_words(words, data), *size, cwd=folder, capsys=capsys)
+    done = run_here(script("deep_cmpl", "train"), *training_words(words, data), *size, cwd=folder, capsys=capsys)
     assert_one_message(done, *parts)
     assert contents(folder) == before and not (folder / "new").exists()
 
@@ -230,6 +281,47 @@ def test_an_option_that_does_not_exist_or_has_no_such_value(script, words, parts
 
 
 @pytest.mark.parametrize(
+    ("model", "words", "parts"),
+    [
+        ("siamese", "--negatives easiest", ["--negatives", "all", "hardest", "random"]),
+        ("siamese", "--text-encoder bilstm", ["--text-encoder", "word2vec", "bert"]),
+        ("siamese", "--image-size 80", ["--image-size"]),
+        ("siamese", "--divergence forward", ["--divergence"]),
+        ("correlational", "--network wide", ["--network", "deep", "shallow"]),
+        ("correlational", "--hidden-dims 300", ["--hidden-dims"]),
+        ("correlational", "--finetune", ["--finetune"]),
+    ],
+)
+def test_an_option_that_another_model_has(model, words, parts, folder, capsys):
+    done = run_here(script(model, "train"), *words.split(), cwd=folder, capsys=capsys)
+    assert done.returncode == 2 and done.stdout == ""
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "parts"),
+    [
+        ("siamese", "--margin -1", ["--margin = -1.0: expected a number from 0 to 2"]),
+        ("siamese", "--dropout 1.5", ["--dropout = 1.5: expected a number from 0 to 1"]),
+        ("siamese", "--word-window 0", ["--word-window = 0: expected a number from 1 up"]),
+        ("siamese", "--batch-size 1", ["--batch-size = 1: expected a number from 2 up"]),
+        ("siamese", "--image-encoder mobilenet-v1 --image-weights imagenet", ["mobilenet-v1", "efficientnet-lite0"]),
+        ("siamese", "--text-encoder bert --text-weights /lost", ["text_weights = '/lost': no tokenizer there"]),
+        ("siamese", "--output nothing --resume", ["nothing: no run there", "siamese/train.py"]),
+        ("correlational", "--code-dim 0", ["--code-dim = 0: expected a number from 1 up"]),
+        ("correlational", "--hidden-dims 0 5", ["--hidden-dims = 0: expected a number from 1 up"]),
+        ("correlational", "--correlation-weight -1", ["--correlation-weight = -1.0: expected a number from 0 up"]),
+        ("correlational", "--output nothing --resume", ["nothing: no run there", "correlational/train.py"]),
+    ],
+)
+def test_a_mistake_in_training_another_model(model, words, parts, folder, data, capsys):
+    before, words = contents(folder), training_words(words.split(), data)
+    done = run_here(script(model, "train"), *words, "--image-size", "32", "24", cwd=folder, capsys=capsys)
+    assert_one_message(done, *parts)
+    assert contents(folder) == before and not (folder / "new").exists()
+
+
+@pytest.mark.parametrize(
     ("words", "parts"),
     [
         (["--run", "nothing"], ["nothing: no run there", "train one first with deep_cmpl/train.py"]),
@@ -240,7 +332,7 @@ def test_an_option_that_does_not_exist_or_has_no_such_value(script, words, parts
 def test_a_mistake_in_evaluation_ends_in_one_message(words, parts, folder, finished, capsys):
     before = contents(folder)
     defaults = [] if "--run" in words else ["--run", finished]
-    assert_one_message(run_here(deep_cmpl.eval.main, *defaults, *words, cwd=folder, capsys=capsys), *parts)
+    assert_one_message(run_here(script("deep_cmpl", "eval"), *defaults, *words, cwd=folder, capsys=capsys), *parts)
     assert contents(folder) == before
 
 
@@ -258,13 +350,22 @@ def old_run(finished, folder):
 def test_resume_and_overwrite_contradict_each_other(old_run, folder, capsys):
     before = contents(folder)
     words = ["--output", "run", "--resume", "--overwrite"]
-    assert_one_message(run_here(deep_cmpl.train.main, *words, cwd=folder, capsys=capsys), "give one of the two")
+    assert_one_message(run_here(script("deep_cmpl", "train"), *words, cwd=folder, capsys=capsys), "give one of the two")
     assert contents(folder) == before
 
 
-def test_overwrite_replaces_a_run(old_run, folder, data, monkeypatch):
-    train(monkeypatch, data, old_run, "--overwrite", epochs=1)
+@pytest.mark.parametrize("model", MODELS)
+def test_overwrite_replaces_a_run_of_any_model(model, old_run, folder, data, monkeypatch):
+    train(monkeypatch, data, old_run, "--overwrite", model=model, epochs=1)
     assert len(metrics(old_run)) == 1
+    assert json.loads((old_run / "config.json").read_text())["model"] == model
+
+
+def test_a_run_of_another_model_is_not_resumed(old_run, folder, capsys):
+    before = contents(folder)
+    done = run_here(script("siamese", "train"), "--output", "run", "--resume", cwd=folder, capsys=capsys)
+    assert_one_message(done, "a run of deep_cmpl, not of siamese")
+    assert contents(folder) == before
 
 
 def test_overwrite_spares_what_a_user_put_into_a_run(old_run, data, monkeypatch):
@@ -275,7 +376,7 @@ def test_overwrite_spares_what_a_user_put_into_a_run(old_run, data, monkeypatch)
 def test_a_mistake_with_overwrite_deletes_nothing(old_run, folder, capsys):
     before = contents(folder)
     words = ["--output", "run", "--overwrite", "--data", "nowhere"]
-    assert_one_message(run_here(deep_cmpl.train.main, *words, cwd=folder, capsys=capsys), "nowhere")
+    assert_one_message(run_here(script("deep_cmpl", "train"), *words, cwd=folder, capsys=capsys), "nowhere")
     assert contents(folder) == before
 
 

@@ -1,6 +1,7 @@
 """common/training.py and monitoring.py: what is learned, kept, logged, and exactly how a run goes on."""
 
 import dataclasses
+import importlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from tiny_runs import (
+    MODELS,
     TINY,
     assert_same_run,
     metrics,
@@ -23,34 +25,48 @@ from tiny_runs import (
 )
 from torch import nn
 
+import common.monitoring
 import common.training
 from common.batches import Pairs
 from common.errors import InputError, TrainingStopped
-from common.monitoring import warnings
+from common.monitoring import draw_curves, warnings
 from common.training import build_optimizer, fit, learning_rate_share
-from deep_cmpl.train import Hyperparameters
+
+LOSSES = {
+    "deep_cmpl": ["cmpm"],
+    "siamese": ["contrastive"],
+    "correlational": ["reconstruction_both", "reconstruction_image", "reconstruction_text", "correlation"],
+}
 
 
 @pytest.fixture(autouse=True)
 def patches(monkeypatch):
     use_patches(monkeypatch)
+    # drawing takes longer than all else in these trainings
+    monkeypatch.setattr(common.monitoring, "draw_curves", lambda *_: None)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    """The name of each model in turn."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    """An uninterrupted run of three epochs."""
+def finished(model, data, tmp_path_factory):
+    """An uninterrupted run of three epochs, its curves drawn."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_patches(monkeypatch)
-        yield train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished")
+        yield train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished", model=model)
 
 
 def watch_session(monkeypatch):
     """The session of the next training, in a list."""
     seen = []
 
-    def watched(model, losses, session, at_chance):
+    def watched(model, losses, session, at_chance, rates):
         seen.append(session)
-        fit(model, losses, session, at_chance)
+        fit(model, losses, session, at_chance, rates)
 
     monkeypatch.setattr(common.training, "fit", watched)
     return seen
@@ -59,59 +75,82 @@ def watch_session(monkeypatch):
 # --- learning ------------------------------------------------------------------------------------------
 
 
-def test_the_loss_falls_and_validation_recall_beats_chance(data, tmp_path, monkeypatch):
+def test_the_loss_falls_and_validation_recall_beats_chance(model, data, tmp_path, monkeypatch):
     sessions = watch_session(monkeypatch)
-    records = metrics(train(monkeypatch, data, tmp_path / "run", epochs=8))
+    long_enough = {"epochs": 8} if model == "deep_cmpl" else {"epochs": 20, "batch_size": 8, "word_dim": 16}
+    records = metrics(train(monkeypatch, data, tmp_path / "run", model=model, **long_enough))
     gallery = len(sessions[0].val.images)
-    assert [record["epoch"] for record in records] == list(range(1, 9))
-    assert records[-1]["loss"] < min(0.6 * records[0]["loss"], 2 * math.log(16))
+    assert [record["epoch"] for record in records] == list(range(1, long_enough["epochs"] + 1))
+    at_chance = {"deep_cmpl": 2 * math.log(16), "siamese": 0.5**2 / 4, "correlational": 3.0}
+    assert records[-1]["loss"] < min(0.6 * records[0]["loss"], at_chance[model])
     chance = 100 * min(1, 1 / gallery), 100 * min(1, 5 / gallery)
     for direction in ("image_to_text", "text_to_image"):
         best = max(records, key=lambda record: record["val"]["rsum"])["val"][direction]
         assert best["R@1"] > 2 * chance[0] and best["R@5"] > 1.2 * chance[1]
 
 
-def test_a_record_an_epoch(finished):
+def test_a_record_an_epoch(model, finished):
     records = metrics(finished)
     steps = records[0]["steps"]
     for number, record in enumerate(records, 1):
         assert list(record) == [
-            "epoch", "steps", "loss", "cmpm", "learning_rate", "images_per_second", "seconds", "val"
+            "epoch", "steps", "loss", *LOSSES[model], "learning_rate", "images_per_second", "seconds", "val"
         ]  # fmt: skip
         assert (record["epoch"], record["steps"]) == (number, number * steps)
-        assert record["loss"] == record["cmpm"] and record["seconds"] > 0
+        assert record["loss"] == pytest.approx(sum(record[name] for name in LOSSES[model]))
+        assert record["seconds"] > 0
         assert record["images_per_second"] == pytest.approx(16 * steps / record["seconds"])
         directions = {"image_to_text", "text_to_image"}
         assert set(record["val"]) == directions | {"rsum", "R@1_at_chance", "image_spread", "text_spread"}
     assert records[-1]["learning_rate"] == pytest.approx(0, abs=1e-12)
 
 
-def test_the_run_folder_holds_everything(finished, data):
+def test_the_run_folder_holds_everything(model, finished, data):
     names = {path.name for path in finished.iterdir()}
     assert names == {
         "config.json", "model.safetensors", "vocabulary.json", "metrics.jsonl", "curves.png", "training_state.pt",
         "train_products.json", "tensorboard",
     }  # fmt: skip
     config = json.loads((finished / "config.json").read_text())
-    assert config["model"] == "deep_cmpl" and config["precision"] == "float32"
-    assert config["hyperparameters"].keys() == {field.name for field in dataclasses.fields(Hyperparameters)}
+    assert config["model"] == model and config["precision"] == "float32"
+    hyperparameters = importlib.import_module(f"{model}.train").Hyperparameters
+    assert config["hyperparameters"].keys() == {field.name for field in dataclasses.fields(hyperparameters)}
     assert config["hyperparameters"]["image_size"] == [32, 24] and config["hyperparameters"]["seed"] == 0
     assert config["data"]["path"] == str(data)
     assert {"fingerprint", "options"} <= config["data"].keys() and {"versions", "hardware"} <= config.keys()
+    assert (
+        sum(value.numel() for name, value in weights(finished).items() if is_parameter(name))
+        == (config["parameters"]["total"])
+    )
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(finished, data, tmp_path, monkeypatch):
-    assert_same_run(train(monkeypatch, data, tmp_path / "again"), finished)
-    other = train(monkeypatch, data, tmp_path / "other", seed=1)
+def is_parameter(name: str) -> bool:
+    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def test_parameters_are_counted_by_hand(data, tmp_path, monkeypatch, capsys):
+    """Towers of two layers from 64 and 8 to 32 to 16, an image encoder of one layer, 20 + 2 vectors of words."""
+    towers = (64 * 32 + 32) + (32 * 16 + 16) + (8 * 32 + 32) + (32 * 16 + 16)
+    total = towers + (8 * 6 * 3 * 64 + 64) + 22 * 8
+    run = train(monkeypatch, data, tmp_path / "run", model="siamese", epochs=1)
+    assert json.loads((run / "config.json").read_text())["parameters"] == {"total": total, "trained": towers}
+    assert f"model: {total:,} parameters, {towers:,} of them trained" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(model, finished, data, tmp_path, monkeypatch):
+    assert_same_run(train(monkeypatch, data, tmp_path / "again", model=model), finished)
+    other = train(monkeypatch, data, tmp_path / "other", model=model, seed=1)
     assert metrics(other)[0]["loss"] != metrics(finished)[0]["loss"]
-    assert not torch.equal(weights(other)["image_joint.0.weight"], weights(finished)["image_joint.0.weight"])
+    first = {"deep_cmpl": "image_joint.0", "siamese": "image_tower.1", "correlational": "network.image_branch.0.0"}
+    name = f"{first[model]}.weight"
+    assert not torch.equal(weights(other)[name], weights(finished)[name])
 
 
 # --- the test split is for eval.py alone ---------------------------------------------------------------
 
 
-def test_training_never_touches_the_test_split(data, tmp_path, monkeypatch):
-    """Neither its pixels, nor its captions: not for the vocabulary, not for the choice of an epoch."""
+def test_training_never_touches_the_test_split(model, data, tmp_path, monkeypatch):
+    """Neither its pixels (or their features), nor its captions: not for the words, not for the choice of an epoch."""
     sessions = watch_session(monkeypatch)
     used = []
     real_gather = common.batches.gather
@@ -122,7 +161,7 @@ def test_training_never_touches_the_test_split(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr("common.batches.gather", gather)
     monkeypatch.setattr("common.evaluation.gather", gather)
-    train(monkeypatch, data, tmp_path / "run")
+    train(monkeypatch, data, tmp_path / "run", model=model)
     session = sessions[0]
     images = {split: set(session.data.rows(split)["image"]) for split in ("train", "val", "test")}
     assert images["test"] and not images["test"] & set(used)
@@ -177,19 +216,19 @@ def test_patience(data, tmp_path, monkeypatch):
 
 def interrupt_in_step(monkeypatch, step):
     """Send SIGINT to this process while the batch of that step (from 1, over all epochs) is made."""
-    done, real_augment = [], common.training.augment
+    done, real_batch = [], Pairs.batch
 
-    def augment(*arguments):
+    def batch(*arguments):
         done.append(1)
         if len(done) == step:
             os.kill(os.getpid(), signal.SIGINT)
-        return real_augment(*arguments)
+        return real_batch(*arguments)
 
-    monkeypatch.setattr(common.training, "augment", augment)
+    monkeypatch.setattr(Pairs, "batch", batch)
 
 
 @pytest.mark.parametrize("where", ["first step", "middle of epoch 2", "last step of epoch 2", "very last step"])
-def test_interrupted_and_resumed_equals_uninterrupted(where, finished, data, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_equals_uninterrupted(where, model, finished, data, tmp_path, monkeypatch):
     steps = metrics(finished)[0]["steps"]
     assert steps >= 4
     step = {"first step": 1, "middle of epoch 2": steps + 2, "last step of epoch 2": 2 * steps,
@@ -199,25 +238,25 @@ def test_interrupted_and_resumed_equals_uninterrupted(where, finished, data, tmp
     with monkeypatch.context() as interrupted:
         interrupt_in_step(interrupted, step)
         with pytest.raises(TrainingStopped, match=f"interrupted; the state is saved, go on with --resume .*{run}"):
-            train(interrupted, data, run)
+            train(interrupted, data, run, model=model)
     assert signal.getsignal(signal.SIGINT) is handler
     progress = state(run)["progress"]
     assert progress["epoch"] * steps + progress["step"] == step
-    assert_same_run(resume(monkeypatch, run), finished)
+    assert_same_run(resume(monkeypatch, run, model), finished)
 
 
-def test_interrupted_twice_equals_uninterrupted(finished, data, tmp_path, monkeypatch):
+def test_interrupted_twice_equals_uninterrupted(model, finished, data, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    for start in (lambda m: train(m, data, run), lambda m: resume(m, run)):
+    for start in (lambda m: train(m, data, run, model=model), lambda m: resume(m, run, model)):
         with monkeypatch.context() as interrupted:
             interrupt_in_step(interrupted, 5)
             with pytest.raises(TrainingStopped):
                 start(interrupted)
-    assert_same_run(resume(monkeypatch, run), finished)
+    assert_same_run(resume(monkeypatch, run, model), finished)
 
 
 @pytest.mark.parametrize("moment", ["before the state is saved", "after the state is saved"])
-def test_killed_and_resumed_equals_uninterrupted(moment, finished, data, tmp_path, monkeypatch):
+def test_killed_and_resumed_equals_uninterrupted(moment, model, finished, data, tmp_path, monkeypatch):
     """A kill just before saving loses the second epoch, which is then done again."""
     run, real_save, saved = tmp_path / "run", common.training.save, []
 
@@ -233,15 +272,15 @@ def test_killed_and_resumed_equals_uninterrupted(moment, finished, data, tmp_pat
 
     with monkeypatch.context() as killed, pytest.raises(Killed):
         killed.setattr(common.training, "save", save)
-        train(killed, data, run)
+        train(killed, data, run, model=model)
     assert state(run)["progress"]["epoch"] == (2 if moment.startswith("after") else 1)
-    assert_same_run(resume(monkeypatch, run), finished)
+    assert_same_run(resume(monkeypatch, run, model), finished)
 
 
-def test_a_finished_run_says_so_and_changes_nothing(finished, monkeypatch, capsys):
+def test_a_finished_run_says_so_and_changes_nothing(model, finished, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with pytest.raises(SystemExit) as left:
-        resume(monkeypatch, finished)
+        resume(monkeypatch, finished, model)
     assert not left.value.code
     assert f"{finished}: this run is finished" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
@@ -263,9 +302,29 @@ def test_other_data_is_not_resumed(data, tmp_path, tiny_catalogue, monkeypatch):
     remove_caches(other)
 
 
-def test_a_changed_hyperparameter_is_not_resumed(finished, data, monkeypatch):
+def test_a_changed_hyperparameter_is_not_resumed(model, finished, data, monkeypatch):
     with pytest.raises(InputError, match=r"--learning-rate 0\.02: the run in .* was started with 0\.01"):
-        train(monkeypatch, data, finished, "--resume", learning_rate="0.02")
+        train(monkeypatch, data, finished, "--resume", model=model, learning_rate="0.02")
+
+
+CHANGED = {
+    "deep_cmpl": {"--scale paper": "--scale paper: .* was started with learned"},
+    "siamese": {
+        "--finetune": "--finetune True: .* was started with False",
+        "--negatives all": "--negatives all: .* was started with hardest",
+        "--word2vec cbow": "--word2vec cbow: .* was started with skip-gram",
+    },
+    "correlational": {
+        "--hidden-dims 32 17": r"--hidden-dims \(32, 17\): .* was started with \(32, 16\)",
+        "--network shallow": "--network shallow: .* was started with deep",
+    },
+}
+
+
+def test_no_setting_of_a_model_is_changed_by_resuming(model, finished, data, monkeypatch):
+    for words, message in CHANGED[model].items():
+        with pytest.raises(InputError, match=message):
+            train(monkeypatch, data, finished, "--resume", *words.split(), model=model)
 
 
 def test_a_broken_state_is_an_error(data, tmp_path, monkeypatch):
@@ -375,7 +434,7 @@ def test_every_step_of_a_training_has_its_rate(data, tmp_path, monkeypatch):
         assert found == pytest.approx([0.001 * share, 0.001 * share, 0.01 * share, 0.01 * share])
 
 
-def test_biases_and_norms_have_no_weight_decay_and_each_encoder_has_its_own_rate():
+def test_biases_and_norms_have_no_weight_decay_and_parts_have_their_own_rate():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
@@ -386,8 +445,8 @@ def test_biases_and_norms_have_no_weight_decay_and_each_encoder_has_its_own_rate
             self.log_scale = nn.Parameter(torch.tensor(3.0))
 
     model = Model()
-    settings = SimpleNamespace(learning_rate=0.1, image_learning_rate=0.01, text_learning_rate=0.05, weight_decay=0.5)
-    optimizer = build_optimizer(model, settings)
+    settings = SimpleNamespace(learning_rate=0.1, weight_decay=0.5)
+    optimizer = build_optimizer(model, settings, {model.image_encoder: 0.01, model.text_encoder: 0.05})
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = [({names[id(p)] for p in group["params"]}, group["lr"], group["weight_decay"])
               for group in optimizer.param_groups]  # fmt: skip
@@ -399,6 +458,27 @@ def test_biases_and_norms_have_no_weight_decay_and_each_encoder_has_its_own_rate
         ({"joint.0.bias", "joint.1.weight", "joint.1.bias", "log_scale"}, 0.1, 0.0),
     ]
     assert isinstance(optimizer, torch.optim.AdamW)
+    alike = build_optimizer(model, settings, {})
+    assert [(group["lr"], group["weight_decay"]) for group in alike.param_groups] == [(0.1, 0.5), (0.1, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "expected"),
+    [
+        ("siamese", [], [0.01, 0.01]),  # matrices, biases
+        ("siamese", ["--finetune"], [0.002, 0.002, 0.01, 0.01]),
+        ("correlational", [], [0.01, 0.01]),
+    ],
+)
+def test_only_what_is_trained_is_in_the_optimizer(model, flags, expected, data, tmp_path, monkeypatch):
+    seen, real_build = [], common.training.build_optimizer
+    monkeypatch.setattr(common.training, "build_optimizer", lambda *a: seen.append(real_build(*a)) or seen[-1])
+    if model == "siamese":
+        flags = [*flags, "--image-learning-rate", "0.002"]
+    train(monkeypatch, data, tmp_path / "run", *flags, model=model, epochs=1)
+    assert [group["initial_lr"] for group in seen[0].param_groups] == expected
+    assert {group["weight_decay"] for group in seen[0].param_groups} == {4e-5, 0.0}
+    assert all(parameter.requires_grad for group in seen[0].param_groups for parameter in group["params"])
 
 
 @pytest.mark.parametrize("batch_size", [16, 40, 1000])
@@ -449,7 +529,7 @@ def test_the_loop_serves_any_model_with_any_named_losses(data, tmp_path, monkeyp
 
     seen = []
 
-    def fit_towers(model, losses, session, at_chance):
+    def fit_towers(model, losses, session, at_chance, rates):
         torch.manual_seed(0)
         towers = Towers(len(session.tokenizer))
 
@@ -459,8 +539,9 @@ def test_the_loop_serves_any_model_with_any_named_losses(data, tmp_path, monkeyp
             seen.append(((image_emb - text_emb).square().mean(), 0.1 * image_emb.square().mean()))
             return {"distance": seen[-1][0], "size": seen[-1][1]}
 
-        fit(towers, own_losses, session, {"distance": torch.tensor(1.0), "size": torch.tensor(0.1)})
+        fit(towers, own_losses, session, {"distance": torch.tensor(1.0), "size": 0.1}, {})
 
+    monkeypatch.setattr(common.monitoring, "draw_curves", draw_curves)
     monkeypatch.setattr(common.training, "fit", fit_towers)
     records = without_clock(metrics(train(monkeypatch, data, tmp_path / "run")))
     steps = records[0]["steps"]
@@ -477,4 +558,4 @@ def test_the_classification_loss_is_added_on_request(data, tmp_path, monkeypatch
     records = metrics(train(monkeypatch, data, tmp_path / "run", cmpc_column="shape"))
     assert all(record["loss"] == pytest.approx(record["cmpm"] + record["cmpc"]) for record in records)
     assert records[-1]["cmpc"] < records[0]["cmpc"]
-    assert weights(tmp_path / "run")["class_weight"].shape == (int(TINY["embedding_dim"]), 6)
+    assert weights(tmp_path / "run")["class_weight"].shape == (int(TINY["deep_cmpl"]["embedding_dim"]), 6)

@@ -1,5 +1,6 @@
 """Trainings and evaluations that take a second or two: a tiny catalogue, a stub for the image encoder."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -8,18 +9,25 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import deep_cmpl.eval
-import deep_cmpl.model
-import deep_cmpl.train
+from common.batches import load_data
 from common.catalogue import digest
-from common.images import CACHE_FOLDER
+from common.files import CACHE_FOLDER
+from common.options import CatalogueOptions
 
-TINY = {
-    "image_size": "32 24", "word_dim": "8", "lstm_dim": "16", "embedding_dim": "32", "min_word_count": "1",
-    "batch_size": "16", "epochs": "3", "learning_rate": "0.01", "image_learning_rate": "0.01",
-    "text_learning_rate": "0.01", "warmup": "0.1",
+MODELS = ("deep_cmpl", "siamese", "correlational")
+SHARED = {
+    "image_size": "32 24", "word_dim": "8", "min_word_count": "1", "batch_size": "16", "epochs": "3",
+    "learning_rate": "0.01", "warmup": "0.1",
     "image_encoder": "mobilenet-v3-small", "image_weights": "none", "precision": "float32",
 }  # fmt: skip
+OWN = {
+    "deep_cmpl": {
+        "lstm_dim": "16", "embedding_dim": "32", "image_learning_rate": "0.01", "text_learning_rate": "0.01"
+    },
+    "siamese": {"word_epochs": "3", "hidden_dim": "32", "embedding_dim": "16", "negatives_warmup": "1"},
+    "correlational": {"word_epochs": "3", "hidden_dims": "32 16", "code_dim": "12"},
+}  # fmt: skip
+TINY = {model: SHARED | own for model, own in OWN.items()}
 CLOCK = ("seconds", "images_per_second")
 
 
@@ -28,9 +36,10 @@ class Patches(nn.Module):
 
     dim = 64
 
-    def __init__(self) -> None:
+    def __init__(self, frozen: bool = False) -> None:
         super().__init__()
-        self.linear = nn.Linear(8 * 6 * 3, self.dim)
+        self.frozen = frozen
+        self.linear = nn.Linear(8 * 6 * 3, self.dim).requires_grad_(not frozen)
 
     def forward(self, images):
         patches = F.adaptive_avg_pool2d(images.float() / 127.5 - 1, (8, 6))
@@ -39,12 +48,13 @@ class Patches(nn.Module):
 
 def use_patches(monkeypatch) -> None:
     """Let every model have `Patches` for its image encoder."""
-    monkeypatch.setattr(deep_cmpl.model, "build_image_encoder", lambda *_: Patches())
+    for model in MODELS:
+        monkeypatch.setattr(f"{model}.model.build_image_encoder", lambda name, weights, frozen: Patches(frozen))
 
 
-def arguments(data: Path | None = None, output: Path | None = None, **settings) -> list[str]:
+def arguments(data: Path | None = None, output: Path | None = None, model: str = "deep_cmpl", **settings) -> list[str]:
     """The command line of train.py for the tiny settings; `None` leaves one out."""
-    options = {"data": data, "output": output, "device": "cpu", **TINY, **settings}
+    options = {"data": data, "output": output, "device": "cpu", **TINY[model], **settings}
     return [
         word
         for name, value in options.items()
@@ -58,21 +68,26 @@ def run_main(main, monkeypatch, *words) -> None:
     main()
 
 
-def train(monkeypatch, data: Path, output: Path, *flags: str, **settings) -> Path:
+def script(model: str, name: str):
+    """The `main` of a model's train.py or eval.py."""
+    return importlib.import_module(f"{model}.{name}").main
+
+
+def train(monkeypatch, data: Path, output: Path, *flags: str, model: str = "deep_cmpl", **settings) -> Path:
     """Run train.py in this process; returns the run folder."""
-    run_main(deep_cmpl.train.main, monkeypatch, *arguments(data, output, **settings), *flags)
+    run_main(script(model, "train"), monkeypatch, *arguments(data, output, model, **settings), *flags)
     return output
 
 
-def resume(monkeypatch, output: Path) -> Path:
-    run_main(deep_cmpl.train.main, monkeypatch, "--output", output, "--resume", "--device", "cpu")
+def resume(monkeypatch, output: Path, model: str = "deep_cmpl") -> Path:
+    run_main(script(model, "train"), monkeypatch, "--output", output, "--resume", "--device", "cpu")
     return output
 
 
-def evaluate(monkeypatch, run: Path, *words) -> dict:
+def evaluate(monkeypatch, run: Path, *words, model: str = "deep_cmpl") -> dict:
     """Run eval.py in this process; returns the report."""
     report = run.parent / "report.json"
-    run_main(deep_cmpl.eval.main, monkeypatch, "--run", run, "--device", "cpu", "--json", report, *words)
+    run_main(script(model, "eval"), monkeypatch, "--run", run, "--device", "cpu", "--json", report, *words)
     return json.loads(report.read_text())
 
 
@@ -121,7 +136,14 @@ def assert_same(found, expected, where: str = "") -> None:
         assert found == expected, where
 
 
+def kept_files(data: Path) -> list[Path]:
+    """What the scripts keep of a catalogue beside the runs: decoded images, features and word vectors."""
+    opened = load_data(CatalogueOptions(data=data), (32, 24), sample=None)
+    captions = digest(opened.rows("train")["caption"].tolist())
+    names = (f"{data.name}-{digest(str(data.resolve()))}", f"word2vec-{captions}")
+    return [file for name in names for file in CACHE_FOLDER.glob(f"{name}-*")]
+
+
 def remove_caches(data: Path) -> None:
-    """Remove the decoded images that the scripts keep of a catalogue."""
-    for file in CACHE_FOLDER.glob(f"{data.name}-{digest(str(data.resolve()))}-*"):
-        file.unlink()
+    for file in kept_files(data):
+        file.unlink(missing_ok=True)

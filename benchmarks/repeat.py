@@ -1,0 +1,176 @@
+"""Train a model several times, with different seeds or values of one hyperparameter, and print the aggregate.
+
+    python benchmarks/repeat.py siamese --seeds 0 1 2 --data catalogue.csv --epochs 10
+    python benchmarks/repeat.py siamese --vary negatives all hardest random --split val --data catalogue.csv
+
+Options that are not listed here go to the model's train.py. Each training is a run folder of its own under
+--output; started again, the command goes on where it stopped, and trains nothing twice.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+from matplotlib import pyplot as plt
+
+from common.errors import InputError, run_script
+from common.files import write_atomically
+from common.monitoring import DIRECTIONS
+from common.options import ROOT
+from common.recall import CUTOFFS
+
+RECALLS = [f"R@{cutoff}" for cutoff in CUTOFFS]
+
+
+@dataclass(frozen=True)
+class Options:
+    model: tyro.conf.Positional[Literal["deep_cmpl", "siamese", "correlational"]]
+    """Which model to train."""
+    seeds: tuple[Annotated[int, tyro.conf.arg(metavar="SEED")], ...] = (0,)
+    """Seeds, a training each."""
+    vary: tuple[str, ...] = ()
+    """A hyperparameter and its values, a training each for every seed."""
+    split: Literal["val", "test"] = "test"
+    """Which split to evaluate on: choose on val, report test."""
+    output: Path | None = None
+    """Folder for the runs (None: runs/<model>-repeated in the repository)."""
+    picture: Path | None = None
+    """Picture to draw of the recall by the varied hyperparameter."""
+    device: str = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One training: its value of the varied hyperparameter ("" without one), its seed and its folder."""
+
+    value: str
+    seed: int
+    folder: Path
+
+
+def main() -> None:
+    options, passed_on = tyro.cli(Options, description=__doc__, return_unknown_args=True)
+    name, values = (options.vary[0].replace("_", "-"), options.vary[1:]) if options.vary else ("", ("",))
+    check(options, name, values, passed_on)
+    output = (options.output or ROOT / "runs" / f"{options.model}-repeated").expanduser()
+    repeats = [
+        Repeat(value, seed, output / "-".join(filter(None, (name, value.replace("/", "-"), f"seed-{seed}"))))
+        for value in values
+        for seed in options.seeds
+    ]
+    for repeat in repeats:
+        varied = [f"--{name}", *repeat.value.split()] if name else []
+        train(options, repeat, [*varied, *passed_on])
+    results = [{"value": r.value, "seed": r.seed, **evaluate(options, r)} for r in repeats]
+    aggregate = output / f"aggregate-{'-'.join(filter(None, (name, options.split)))}.json"
+    write_atomically(aggregate, json.dumps(results, indent=2))
+    print(describe(results, options, name))
+    print(f"all figures: {aggregate}")
+    if options.picture is not None:
+        draw(results, name, options.split, options.picture)
+        print(f"picture: {options.picture}")
+
+
+def check(options: Options, name: str, values: tuple[str, ...], passed_on: list[str]) -> None:
+    """Raise an `InputError` for options that contradict each other, before anything is trained."""
+    if len(set(options.seeds)) < len(options.seeds) or not options.seeds:
+        raise InputError(f"--seeds {' '.join(map(str, options.seeds))}: expected different seeds, at least one")
+    if options.vary and (not values or len(set(values)) < len(values)):
+        raise InputError("--vary: expected the name of a hyperparameter and its different values")
+    if options.picture is not None and not options.vary:
+        raise InputError("--picture draws the recall by a hyperparameter: name it with --vary")
+    if name == "seed":
+        raise InputError("--vary seed: name the seeds with --seeds")
+    given = {word.split("=")[0].replace("_", "-") for word in passed_on if word.startswith("--")}
+    taken = {"--seed", "--output", "--resume", "--overwrite", f"--{name}"} & given
+    if taken:
+        raise InputError(f"{', '.join(sorted(taken))}: set by this script for each training; leave out")
+
+
+def train(options: Options, repeat: Repeat, words: list[str]) -> None:
+    """Run train.py, or let it go on with a run that was interrupted."""
+    if (repeat.folder / "config.json").is_file():
+        words = [*words, "--resume"]
+    seed = ["--seed", str(repeat.seed)]
+    script(options.model, "train", "--output", str(repeat.folder), "--device", options.device, *seed, *words)
+
+
+def evaluate(options: Options, repeat: Repeat) -> dict[str, Any]:
+    """Run eval.py; its figures, the run's number of parameters and the seconds of training."""
+    report = repeat.folder / f"report-{options.split}.json"
+    split = ["--split", options.split, "--json", str(report)]
+    script(options.model, "eval", "--run", str(repeat.folder), "--device", options.device, *split)
+    config = json.loads((repeat.folder / "config.json").read_text(encoding="utf-8"))
+    epochs = map(json.loads, (repeat.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    training = {"parameters": config["parameters"], "seconds": sum(epoch["seconds"] for epoch in epochs)}
+    return json.loads(report.read_text(encoding="utf-8")) | training
+
+
+def script(model: str, name: str, *words: str) -> None:
+    """Run a script of a model; what it prints is shown. Its failure ends this one, with its exit code."""
+    command = [sys.executable, str(ROOT / model / f"{name}.py"), *words]
+    print("$", " ".join(["python", f"{model}/{name}.py", *words]), flush=True)
+    code = subprocess.run(command).returncode
+    if code != 0:
+        sys.exit(code)
+
+
+def describe(results: list[dict[str, Any]], options: Options, name: str) -> str:
+    """The table: mean and standard deviation over the seeds, a line a value."""
+    gallery = results[0]["gallery"]
+    width = max(12, len(name), *(len(result["value"]) for result in results)) + 2
+    seeds = f"seed{'s' * (len(options.seeds) > 1)} {', '.join(map(str, options.seeds))}"
+    spread = "mean ± standard deviation (n - 1)" if len(options.seeds) > 1 else "no spread from one seed"
+    lines = [
+        f"{options.model}, {options.split} split: {gallery['images']:,} images, "
+        f"{gallery['texts']:,} distinct captions; {seeds}, {spread}",
+        f"{name:{width}}" + "".join(f"{words:^42}" for words in DIRECTIONS.values()),
+        " " * width
+        + "".join(f"{cutoff:>14}" for _ in DIRECTIONS for cutoff in RECALLS)
+        + f"{'rSum':>15}{'minutes':>9}",
+    ]
+    for value in dict.fromkeys(result["value"] for result in results):
+        same = [result for result in results if result["value"] == value]
+        columns = [
+            mean_and_spread([result[direction][cutoff] for result in same])
+            for direction in DIRECTIONS
+            for cutoff in RECALLS
+        ]
+        line = "".join(f"{column:>14}" for column in columns) + f"{mean_and_spread([r['rsum'] for r in same]):>15}"
+        lines.append(f"{value:{width}}{line}{statistics.mean(r['seconds'] for r in same) / 60:9.1f}")
+    return "\n".join(lines)
+
+
+def mean_and_spread(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def draw(results: list[dict[str, Any]], name: str, split: str, file: Path) -> None:
+    """R@1 and R@10 in both directions by the value of a hyperparameter; bars are the standard deviation."""
+    values = list(dict.fromkeys(result["value"] for result in results))
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for colour, (direction, words) in zip(("C0", "C1"), DIRECTIONS.items(), strict=True):
+        for style, cutoff in (("-o", "R@10"), ("--s", "R@1")):
+            found = [[r[direction][cutoff] for r in results if r["value"] == value] for value in values]
+            means = [statistics.mean(same) for same in found]
+            spreads = [statistics.stdev(same) if len(same) > 1 else 0.0 for same in found]
+            axes.errorbar(values, means, spreads, fmt=style, color=colour, capsize=4, label=f"{words} {cutoff}")
+    axes.set(xlabel=name, ylabel=f"per cent, {split} split", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    run_script(main)
