@@ -87,8 +87,8 @@ def check(options: Options, name: str, values: tuple[str, ...], passed_on: list[
         raise InputError("--vary: expected the name of a hyperparameter and its different values")
     if options.picture is not None and not options.vary:
         raise InputError("--picture draws the recall by a hyperparameter: name it with --vary")
-    if name == "seed":
-        raise InputError("--vary seed: name the seeds with --seeds")
+    if name in ("seed", "output", "resume", "overwrite"):
+        raise InputError(f"--vary {name}: set by this script for each training; --seeds and --output choose them")
     given = {word.split("=")[0].replace("_", "-") for word in passed_on if word.startswith("--")}
     taken = {"--seed", "--output", "--resume", "--overwrite", f"--{name}"} & given
     if taken:
@@ -118,7 +118,11 @@ def script(model: str, name: str, *words: str) -> None:
     """Run a script of a model; what it prints is shown. Its failure ends this one, with its exit code."""
     command = [sys.executable, str(ROOT / model / f"{name}.py"), *words]
     print("$", " ".join(["python", f"{model}/{name}.py", *words]), flush=True)
-    code = subprocess.run(command).returncode
+    with subprocess.Popen(command) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the script got it as well, and saves
+            code = process.wait()
     if code != 0:
         sys.exit(code)
 

@@ -71,7 +71,7 @@ class Vocabulary:
 
     def without_known_word(self, captions: Iterable[str]) -> int:
         """How many of the captions hold no word of the vocabulary."""
-        return sum(self.number.keys().isdisjoint(words(caption)) for caption in captions)
+        return sum(self.number.keys().isdisjoint(words(caption)[: self.max_words]) for caption in captions)
 
     def save(self, folder: Path) -> None:
         content = {"max_words": self.max_words, "words": self.known}

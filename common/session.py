@@ -73,15 +73,15 @@ def prepare(
     device = choose_device(options.device)
     precision = resolve_precision(settings.precision, device)
     run = Run.open(options)
-    if run.resumed and run.load_state(torch.device("cpu"))["progress"]["finished"]:
-        print(f"{run.folder}: this run is finished; nothing to resume")
-        sys.exit(0)
     data = load_data(options, settings.image_size, sample)
     require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
     config = describe_run(model, options, settings, data, precision, device)
     if run.resumed:
         config = read_config(run.folder, model)
         refuse_other_data(run.folder, config, data)
+        if run.load_state(torch.device("cpu"))["progress"]["finished"]:
+            print(f"{run.folder}: this run is finished; nothing to resume")
+            sys.exit(0)
         precision = getattr(torch, config["precision"])
     seed_everything(settings.seed)
     train_rows = data.rows("train")

@@ -117,3 +117,8 @@ def test_save_and_load(tmp_path):
 def test_pad():
     tokens, lengths = pad([[5], [6, 7, 8]])
     assert tokens.tolist() == [[5, 0, 0], [6, 7, 8]] and lengths.tolist() == [1, 3]
+
+
+def test_a_known_word_behind_the_cut_does_not_count():
+    vocabulary = Vocabulary(["red"], max_words=3)
+    assert vocabulary.without_known_word(["a b c red", "a b red"]) == 1

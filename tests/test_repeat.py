@@ -128,6 +128,7 @@ def called(monkeypatch, *words) -> None:
         ("--vary word_dim 5 7 --word-dim 6", "--word-dim: set by this script for each training; leave out"),
         ("--vary word_dim 5 7 --word_dim 6", "--word-dim: set by this script for each training; leave out"),
         ("--vary seed 1 2", "seed"),
+        ("--vary output a b", "output"),
     ],
 )
 def test_a_contradiction_ends_in_one_message_before_anything_is_trained(words, message, tmp_path, monkeypatch, capsys):
