@@ -51,7 +51,7 @@ def main() -> None:
 
     # the best that one distance between all images and texts can do
     at_chance = {"contrastive": settings.margin**2 / 4}
-    fit(model, losses, session, at_chance, {model.image_encoder: settings.image_learning_rate})
+    fit(model, losses, session, at_chance, rates={model.image_encoder: settings.image_learning_rate})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """Fixtures that several test files use."""
 
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import catalogues
+import numpy as np
 import pytest
+import torch
 from tiny_runs import remove_caches
 
 
@@ -32,3 +36,31 @@ def data(tmp_path_factory, tiny_catalogue):
     path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=120)
     yield path
     remove_caches(path)
+
+
+@pytest.fixture
+def learned(monkeypatch):
+    """In place of learning word2vec: random vectors. Collects the captions that it would have learned from."""
+    asked = []
+
+    def vectors(tokenizer, captions, settings):
+        asked.append(list(captions))
+        return np.random.default_rng(0).standard_normal((len(tokenizer), settings.word_dim), dtype=np.float32)
+
+    # in place of the module, so that gensim is not imported
+    monkeypatch.setitem(sys.modules, "common.word2vec", SimpleNamespace(word_vectors=vectors))
+    return asked
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    """The folder of a transformer with one layer of 12, random weights and six tokens."""
+    import transformers
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("bert")
+    config = transformers.BertConfig(
+        vocab_size=6, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    return str(folder)

@@ -1,10 +1,8 @@
 """siamese/model.py: the two towers, what is trained and what is not, and the bugs of the earlier implementation."""
 
 import copy
-import sys
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -25,38 +23,11 @@ SETTINGS = SimpleNamespace(
     text_encoder="word2vec", text_weights="", word2vec="skip-gram", word_dim=8, word_window=2, word_epochs=1,
     max_words=9, hidden_dim=20, embedding_dim=7, dropout=0.3, seed=0,
 )  # fmt: skip
+pytestmark = pytest.mark.usefixtures("learned")
 TOKENIZER = Vocabulary(["red", "blue", "disc", "square"], max_words=9)
 CAPTIONS = ["red disc", "blue square and red disc", "blue"]
 both_towers = pytest.mark.parametrize("which", ["image", "text"])
 each_text_encoder = pytest.mark.parametrize("text_encoder", ["word2vec", "bert"])
-
-
-@pytest.fixture(autouse=True)
-def learned(monkeypatch):
-    """In place of learning word2vec: random vectors. Collects the captions that it would have learned from."""
-    asked = []
-
-    def vectors(tokenizer, captions, settings):
-        asked.append(list(captions))
-        return np.random.default_rng(0).standard_normal((len(tokenizer), settings.word_dim), dtype=np.float32)
-
-    # in place of the module, so that gensim is not imported
-    monkeypatch.setitem(sys.modules, "common.word2vec", SimpleNamespace(word_vectors=vectors))
-    return asked
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    """The folder of a transformer with one layer of 12 and random weights."""
-    import transformers
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("bert")
-    config = transformers.BertConfig(
-        vocab_size=len(TOKENIZER), hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    return str(folder)
 
 
 def with_settings(**changes):
