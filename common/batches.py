@@ -14,6 +14,7 @@ from common.captions import Tokenizer, fold
 from common.catalogue import REPEATED, Catalogue, open_catalogue
 from common.errors import InputError
 from common.images import DecodedImages, open_images
+from common.near_duplicates import photographs
 from common.options import CatalogueOptions
 from common.splits import Splits, split_catalogue
 
@@ -57,7 +58,7 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
     if catalogue.rows.empty:
         raise InputError(f"{catalogue.path}: an empty catalogue, none of its images can be decoded")
     catalogue = merge_equal_images(catalogue, images)
-    splits = split_catalogue(catalogue.rows, images.digests)
+    splits = split_catalogue(catalogue.rows, photographs(catalogue, images))
     for line in [*catalogue.report.lines(), *images.remarks, size_line(catalogue), *splits.report]:
         print(f"  {line}")
     return Data(catalogue, images, splits)

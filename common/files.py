@@ -18,9 +18,14 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def kept_array(
-    name: str, key: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], None], folder: Path = CACHE_FOLDER
+    name: str,
+    key: str,
+    shape: tuple[int, ...],
+    fill: Callable[[np.ndarray], None],
+    folder: Path = CACHE_FOLDER,
+    dtype: type = np.float32,
 ) -> np.ndarray:
-    """A float32 array that is computed once and then read from disk.
+    """An array that is computed once and then read from disk.
 
     Args:
         name: begins the file's name.
@@ -28,6 +33,7 @@ def kept_array(
         shape: of the array.
         fill: computes the array, in place.
         folder: where it is kept.
+        dtype: of the array.
 
     Returns:
         the array, memory-mapped and read-only.
@@ -42,7 +48,7 @@ def kept_array(
     folder.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.part")
     try:
-        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float32, shape=shape)
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
         fill(array)
         array.flush()
         kept = np.load(part, mmap_mode="r")  # of its own, even when another process removes the file

@@ -25,10 +25,12 @@ class Splits:
     Attributes:
         of_row: "train", "val", "test", or "excluded" for a val or test row whose caption is
             also in another split (only when caption links had to be dropped).
+        group: the first product id of each row's group, which stays in one split.
         report: sizes and largest group, in words.
     """
 
     of_row: np.ndarray
+    group: np.ndarray
     report: list[str]
 
     def rows(self, split: str) -> np.ndarray:
@@ -36,23 +38,24 @@ class Splits:
         return np.arange(len(self.of_row)) if split == "all" else np.flatnonzero(self.of_row == split)
 
 
-def split_catalogue(rows: pd.DataFrame, image_digests: np.ndarray) -> Splits:
+def split_catalogue(rows: pd.DataFrame, photographs: np.ndarray) -> Splits:
     """Split rows 80/10/10 by group; a group's split depends on nothing but the group and the salt.
 
-    Rows that share a product id, an image (the same file content) or a caption (after folding)
-    are one group. When a group holds more than 1% of the products, captions do not link; val and
-    test rows whose caption stands in another split are then excluded instead.
+    Rows that share a product id, a photograph (the same file content or a near-duplicate of it) or a
+    caption (after folding) are one group. When a group holds more than 1% of the products, captions do
+    not link; val and test rows whose caption stands in another split are then excluded instead.
 
     Args:
-        rows: columns `product`, `image` (index into `image_digests`) and `caption`.
-        image_digests: hash of each image's content.
+        rows: columns `product`, `image` (index into `photographs`) and `caption`.
+        photographs: what each image shows, equal for images that must not be parted
+            (`near_duplicates.photographs`).
 
     Raises:
         InputError: something crosses the splits all the same (a defect of this function).
     """
     things = {
         "product": rows["product"].to_numpy(),
-        "image": image_digests[rows["image"].to_numpy()],
+        "image": photographs[rows["image"].to_numpy()],
         "caption": rows["caption"].map(fold).to_numpy(),
     }
     report = []
@@ -65,7 +68,8 @@ def split_catalogue(rows: pd.DataFrame, image_digests: np.ndarray) -> Splits:
             f"(more than {LARGEST_SHARE:.0%}): captions do not link, colliding captions are excluded instead"
         )
         group, largest = find_groups({name: things[name] for name in ("product", "image")})
-    of_row = assign(things["product"], group)
+    group = pd.Series(things["product"]).groupby(group).transform("min").to_numpy()
+    of_row = assign(group)
     if not captions_link:
         of_row = exclude_colliding(of_row, things["caption"])
     check_disjoint(of_row, things)
@@ -75,7 +79,7 @@ def split_catalogue(rows: pd.DataFrame, image_digests: np.ndarray) -> Splits:
                   f"{' and caption' if captions_link else ''})")  # fmt: skip
     report += [f"split: {excluded:,} rows excluded for a caption that stands in another split"] if excluded else []
     report.append("split: checked, no product, image or caption is in two splits")
-    return Splits(of_row, report)
+    return Splits(of_row, group, report)
 
 
 def find_groups(things: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
@@ -94,12 +98,12 @@ def find_groups(things: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
     return group, int(largest)
 
 
-def assign(product: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Hash each group by its first product id, so that other groups cannot move it."""
-    name_of_group = pd.Series(product).groupby(group).min()
-    position = name_of_group.map(lambda name: uniform(SALT + name)).to_numpy()
+def assign(group: np.ndarray) -> np.ndarray:
+    """Hash each group by its name, its first product id, so that other groups cannot move it."""
+    number, names = pd.factorize(group)
+    position = [uniform(SALT + name) for name in names]
     split = np.searchsorted(np.cumsum(SHARES[:-1]), position, side="right")
-    return np.array(SPLITS, dtype=object)[split][group]
+    return np.array(SPLITS, dtype=object)[split][number]
 
 
 def uniform(key: str) -> float:

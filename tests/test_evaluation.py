@@ -17,6 +17,7 @@ from common.checkpoints import load_model
 from common.errors import InputError
 from common.evaluation import read_relevance, relevance_figures, spread
 from common.images import open_images
+from common.near_duplicates import photographs
 from common.options import read_config
 from common.splits import split_catalogue
 
@@ -61,7 +62,7 @@ def split_of(data, name):
     """The rows of a split and all decoded images."""
     catalogue = open_catalogue(data)
     images = open_images(catalogue, (32, 24))
-    return catalogue.rows.iloc[split_catalogue(catalogue.rows, images.digests).rows(name)], images
+    return catalogue.rows.iloc[split_catalogue(catalogue.rows, photographs(catalogue, images)).rows(name)], images
 
 
 # --- the report ----------------------------------------------------------------------------------------

@@ -189,12 +189,12 @@ def test_products_and_images_link_whatever_the_size_of_the_group():
 
 
 def test_rows_of_a_split():
-    result = Splits(np.array(["train", "test", "excluded", "train", "val"], dtype=object), [])
+    result = Splits(np.array(["train", "test", "excluded", "train", "val"], dtype=object), np.array(list("abcde")), [])
     assert [result.rows(name).tolist() for name in (*SPLITS, "all")] == [[0, 3], [4], [1], [0, 1, 2, 3, 4]]
 
 
 def test_an_empty_split_is_refused():
-    result = Splits(np.array(["train", "train", "test"], dtype=object), [])
+    result = Splits(np.array(["train", "train", "test"], dtype=object), np.array(list("abc")), [])
     require_splits(result, ("train", "test"), "shop.csv")
     expected = (
         r"^shop.csv: the val split is empty \(rows: {'train': 2, 'val': 0, 'test': 1}\); the catalogue is too small"

@@ -1,0 +1,114 @@
+"""Images that show the same photograph although their files differ: saved again, resized, touched up.
+
+A perceptual hash proposes pairs, the colours decide: products on white have much the same outline, and a hash of grey
+values alone takes a blue shirt for a red one.
+"""
+
+import imagehash
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from common.catalogue import Catalogue, digest
+from common.files import kept_array
+from common.images import DecodedImages, open_images
+
+SIZE = (32, 32)
+"""What images are compared at: independent of the size that a model is trained at, and so is the split."""
+HASH_DISTANCE = 4
+"""Largest number of differing bits, of 64."""
+COLOUR_DISTANCE = 4.0
+"""Largest mean difference of colour (of 255) where one of the two is not white."""
+WHITISH = 240
+VERSION = 1
+COMPARED_AT_ONCE = 2**12
+
+
+def photographs(catalogue: Catalogue, images: DecodedImages) -> np.ndarray:
+    """(N,) what each image shows: equal numbers for equal files and, through any chain of them, near-duplicates.
+
+    Computed once and kept in the cache.
+    """
+
+    def fill(shown: np.ndarray) -> None:
+        number, first = first_of_each_file(images.digests)
+        pairs = near_duplicates(catalogue, images)
+        graph = coo_array((np.ones(len(pairs)), number[pairs.T]), shape=(len(first), len(first)))
+        shown[:] = connected_components(graph, directed=False)[1][number]
+
+    name = f"{catalogue.path.name}-{digest(str(catalogue.path))}-photographs"
+    key = digest([VERSION, catalogue.image_state()])
+    return kept_array(name, key, (len(images.digests),), fill, dtype=np.int64)
+
+
+def near_duplicates(catalogue: Catalogue, images: DecodedImages) -> np.ndarray:
+    """(P, 2) int64, pairs i < j of images that show the same photograph in different files.
+
+    Of equal files only the first is in a pair, unreadable images in none. Saving as JPEG at quality 60 or resizing to
+    four fifths stays within both distances for 98 of 100 products on white; cropping and shifting do not.
+
+    Args:
+        catalogue: whose images are compared, at `SIZE`.
+        images: the same images decoded at any size: which files are equal, which are unreadable.
+    """
+    pixels = open_images(catalogue, SIZE).pixels
+    hashes = perceptual_hashes(pixels)
+    _, first = first_of_each_file(images.digests)
+    first = np.setdiff1d(first, list(images.errors))
+    pairs = first[close_hashes(hashes[first])]
+    chunks = np.array_split(pairs, range(COMPARED_AT_ONCE, len(pairs), COMPARED_AT_ONCE))
+    close = [colour_distance(pixels[chunk[:, 0]], pixels[chunk[:, 1]]) <= COLOUR_DISTANCE for chunk in chunks]
+    return pairs[np.concatenate(close)]
+
+
+def first_of_each_file(digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) the number of each image's file content, and (F,) the first image of each content, ascending."""
+    number, _ = pd.factorize(digests)
+    return number, np.flatnonzero(~pd.Series(number).duplicated())
+
+
+def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
+    """(N,) uint64 of (N, 32, 32, 3) uint8: the signs of the coarsest cosine frequencies of the grey values (pHash)."""
+    hashes = np.empty(len(pixels), dtype=np.uint64)
+    for number, image in enumerate(tqdm(pixels, desc="looking for near-duplicate images", unit="image")):
+        hashes[number] = np.packbits(imagehash.phash(Image.fromarray(image)).hash).view(">u8")[0]
+    return hashes
+
+
+def close_hashes(hashes: np.ndarray, distance: int = HASH_DISTANCE) -> np.ndarray:
+    """(P, 2) pairs i < j whose hashes (N,) uint64 differ in at most `distance` bits, in ascending order.
+
+    Two such hashes are equal in at least one of distance + 1 bands of bits: only those that share a band are compared.
+    """
+    bands = np.array_split(np.arange(64, dtype=np.uint64), distance + 1)
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for band in bands:
+        mask = np.bitwise_or.reduce(np.uint64(1) << band)
+        order = np.argsort(hashes & mask, kind="stable")
+        key, ordered = (hashes & mask)[order], hashes[order]
+        # neighbours of neighbours in the sorted order, until no two of them share the band
+        for step in range(1, len(hashes)):
+            first = np.flatnonzero(key[:-step] == key[step:])
+            if len(first) == 0:
+                break
+            near = first[np.bitwise_count(ordered[first] ^ ordered[first + step]) <= distance]
+            found.append(np.sort(np.stack([order[near], order[near + step]], 1), axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(P,) mean absolute difference of (P, 32, 32, 3) uint8 images, at half their size, where one is not white."""
+    a, b = halved(a), halved(b)
+    product = np.minimum(a, b).min(3) < WHITISH  # (P, 16, 16)
+    difference = np.abs(a - b).sum(3) * product
+    return difference.sum((1, 2)) / (3 * product.sum((1, 2)).clip(1))
+
+
+def halved(images: np.ndarray) -> np.ndarray:
+    """(P, H, W, 3) uint8 -> (P, H / 2, W / 2, 3) int16, means of four."""
+    wide = images.astype(np.int16)
+    wide = wide[:, ::2] + wide[:, 1::2]
+    return (wide[:, :, ::2] + wide[:, :, 1::2] + 2) // 4
