@@ -31,7 +31,9 @@ class Data:
     splits: Splits
 
     def rows(self, split: str) -> pd.DataFrame:
-        return self.catalogue.rows.iloc[self.splits.rows(split)]
+        """The catalogue's rows of a split, and the `group` of each."""
+        which = self.splits.rows(split)
+        return self.catalogue.rows.iloc[which].assign(group=self.splits.group[which])
 
 
 def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Callable[[], Path]) -> Data:
@@ -208,6 +210,7 @@ class Gallery:
             product that the image shows.
         products: the number of products P.
         product_images: (product id, position of an image) pairs.
+        pairs: the rows themselves with all their columns, `image` and `caption` replaced by positions.
     """
 
     images: np.ndarray
@@ -215,13 +218,24 @@ class Gallery:
     relevant: Tensor
     products: int
     product_images: pd.DataFrame
+    pairs: pd.DataFrame
+
+    @property
+    def image_group(self) -> np.ndarray:
+        """(N,) the group of products that each image belongs to."""
+        return self.pairs.groupby("image")["group"].first().to_numpy()
+
+    @property
+    def caption_group(self) -> np.ndarray:
+        """(M,) the group of products that each caption belongs to."""
+        return self.pairs.groupby("caption")["group"].first().to_numpy()
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> "Gallery":
         image, images = pd.factorize(rows["image"])
         caption, _ = pd.factorize(rows["caption"].map(fold))
         captions = rows["caption"].groupby(caption).first().tolist()
-        pairs = pd.DataFrame({"product": rows["product"].to_numpy(), "image": image, "caption": caption})
+        pairs = rows.assign(image=image, caption=caption).reset_index(drop=True)
         product_images = pairs[["product", "image"]].drop_duplicates()
         product_captions = pairs[["product", "caption"]].drop_duplicates()
         relevant = product_images.merge(product_captions, on="product")[["image", "caption"]].drop_duplicates()
@@ -231,4 +245,5 @@ class Gallery:
             relevant=torch.from_numpy(relevant.to_numpy(dtype=np.int64).T.copy()),
             products=pairs["product"].nunique(),
             product_images=product_images,
+            pairs=pairs,
         )

@@ -22,6 +22,7 @@ COMMON_NAMES = {
     "id": ("id", "product_id", "item_ID", "item_id", "product", "sku", "article_id"),
 }  # fmt: skip
 EXAMPLES = 3
+OUR_NAMES = ("product", "image", "caption", "place", "group")
 REPEATED = "the same product, image and caption as an earlier row"
 
 
@@ -177,7 +178,7 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     }
     # an attribute may bear one of our own names
     attributes = {
-        f"{name} (attribute)" if name in tidy_rows else name: frame[name]
+        f"{name} (attribute)" if name in OUR_NAMES else name: frame[name]
         for name in frame.columns
         if name not in chosen.values()
     }

@@ -57,8 +57,22 @@ class EvalOptions(CatalogueOptions):
     """Run folder that train.py wrote (None: runs/<model> in the repository)."""
     split: Literal["train", "val", "test", "all"] = "test"
     """Which products to search among."""
+    by: tuple[str, ...] = ()
+    """Columns of the catalogue, or "caption length": recall for each of their values, worst first."""
+    compare: tuple[Path, ...] = ()
+    """Runs to compare query by query, from the ranks that eval.py left in them; with --run, its run is the first."""
     relevance: Path | None = None
     """JSON file {query text: {product id: 1}}: adds Recall@1, Recall@10 and MRR@10 in BEIR style."""
+    protocol: Literal["fg101"] | None = None
+    """Adds a second protocol: fg101 is Fashion-Gen's, a query against 1 positive and 100 negatives of its category."""
+    category: str | None = None
+    """With --protocol: column with the category that the negatives share."""
+    candidates: Path | None = None
+    """With --protocol: parquet file of candidate lists, read if it exists, else written (None: kept in the run)."""
+    pictures: Path | None = None
+    """Folder to write pages with the report's pictures to: best and worst queries, curves, a map of the embeddings."""
+    record: str | None = None
+    """Keep the figures of the test split as assets/results/RECORD.json, for the results table."""
     json: Path | None = None
     """File to write the figures to, as JSON."""
 
@@ -95,9 +109,11 @@ def run_folder(typed: Path | None, model: str) -> Path:
 
 
 def eval_command_line(model: str) -> EvalOptions:
-    """Parse the options of eval.py."""
+    """Parse the options of eval.py; its run stays None where kept ranks are compared and no run is evaluated."""
     description = f"Print the image-to-text and text-to-image recall of a trained {model}."
     options = tyro.cli(EvalOptions, description=description)
+    if options.compare and options.run is None:
+        return options
     return dataclasses.replace(options, run=run_folder(options.run, model))
 
 
