@@ -10,12 +10,9 @@ import matplotlib
 import numpy as np
 import tyro
 
-from common.batches import Gallery, load_data
-from common.checkpoints import load_model
-from common.devices import choose_device
 from common.errors import run_script
-from common.evaluation import embed_images, embed_texts
-from common.options import ROOT, CatalogueOptions, read_config
+from common.evaluation import embed_split
+from common.options import ROOT, EvalOptions, read_config
 from data.sample import make_sample
 
 matplotlib.use("Agg")
@@ -40,13 +37,9 @@ class Options:
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     config = read_config(options.run, "deep_cmpl")
-    device = choose_device("auto")
-    model, tokenizer = load_model(options.run, config, device)
-    data = load_data(CatalogueOptions(), tuple(config["hyperparameters"]["image_size"]), make_sample)
-    gallery = Gallery.of(data.rows("test"))
-    image_emb = F.normalize(embed_images(model, data.images, gallery.images, device), dim=1)
-    text_emb = F.normalize(embed_texts(model, tokenizer, gallery.captions, device), dim=1)
-    sim = text_emb @ image_emb.T  # (M, N)
+    embedded = embed_split(EvalOptions(run=options.run), config, make_sample)
+    gallery = embedded.gallery
+    sim = F.normalize(embedded.text_emb, dim=1) @ F.normalize(embedded.image_emb, dim=1).T  # (M, N)
     relevant = {tuple(pair) for pair in gallery.relevant.flip(0).T.tolist()}
 
     chosen = np.random.default_rng(options.seed).choice(len(gallery.captions), options.queries, replace=False)
@@ -54,7 +47,7 @@ def main() -> None:
     figure.subplots_adjust(left=0.01, right=0.99, top=0.96, bottom=0.04, wspace=0.05, hspace=0.3)
     for axes, query in zip(grid, chosen.tolist(), strict=True):
         for place, (cell, image) in enumerate(zip(axes, sim[query].topk(COLUMNS).indices.tolist(), strict=True)):
-            path = data.catalogue.image_paths[gallery.images[image]]
+            path = embedded.data.catalogue.image_paths[gallery.images[image]]
             cell.imshow(plt.imread(path))
             cell.set(xticks=[], yticks=[])
             hit = (query, image) in relevant

@@ -41,6 +41,8 @@ class Options:
     """Which split to evaluate on: choose on val, report test."""
     output: Path | None = None
     """Folder for the runs (None: runs/<model>-repeated in the repository)."""
+    record: str | None = None
+    """Keep the figures of each training in the ledger, as assets/results/RECORD-seed-N.json."""
     picture: Path | None = None
     """Picture to draw of the recall by the varied hyperparameter."""
     device: str = "auto"
@@ -85,6 +87,8 @@ def check(options: Options, name: str, values: tuple[str, ...], passed_on: list[
         raise InputError(f"--seeds {' '.join(map(str, options.seeds))}: expected different seeds, at least one")
     if options.vary and (not values or len(set(values)) < len(values)):
         raise InputError("--vary: expected the name of a hyperparameter and its different values")
+    if options.record is not None and (options.vary or options.split != "test"):
+        raise InputError("--record keeps figures of the test split, of one setting: leave out --vary, or --record")
     if options.picture is not None and not options.vary:
         raise InputError("--picture draws the recall by a hyperparameter: name it with --vary")
     if name in ("seed", "output", "resume", "overwrite"):
@@ -106,8 +110,10 @@ def train(options: Options, repeat: Repeat, words: list[str]) -> None:
 def evaluate(options: Options, repeat: Repeat) -> dict[str, Any]:
     """Run eval.py; its figures, the run's number of parameters and the seconds of training."""
     report = repeat.folder / f"report-{options.split}.json"
-    split = ["--split", options.split, "--json", str(report)]
-    script(options.model, "eval", "--run", str(repeat.folder), "--device", options.device, *split)
+    words = ["--split", options.split, "--json", str(report)]
+    if options.record is not None:
+        words += ["--record", f"{options.record}-seed-{repeat.seed}"]
+    script(options.model, "eval", "--run", str(repeat.folder), "--device", options.device, *words)
     config = json.loads((repeat.folder / "config.json").read_text(encoding="utf-8"))
     epochs = map(json.loads, (repeat.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     training = {"parameters": config["parameters"], "seconds": sum(epoch["seconds"] for epoch in epochs)}

@@ -221,6 +221,23 @@ class Gallery:
     pairs: pd.DataFrame
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """How many images, texts (distinct captions) and products there are, and what links them."""
+        return {
+            "images": len(self.images),
+            "texts": len(self.captions),
+            "products": self.products,
+            "groups": self.pairs["group"].nunique(),
+            "pairs": len(self.pairs),
+            "relevant": self.relevant.shape[1],
+        }
+
+    @property
+    def groups(self) -> dict[str, np.ndarray]:
+        """The group of products that each query of either direction belongs to."""
+        return {"image_to_text": self.image_group, "text_to_image": self.caption_group}
+
+    @property
     def image_group(self) -> np.ndarray:
         """(N,) the group of products that each image belongs to."""
         return self.pairs.groupby("image")["group"].first().to_numpy()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.captions import fold
+from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import kaggle, parquet, table
 from common.formats.source import Source
@@ -227,21 +227,9 @@ def remark_on_defects(catalogue: Catalogue) -> None:
     for name in catalogue.attributes:
         remarks.append((int((table_rows[name] == "").sum()), f"without a value for '{name}'"))
         if "colo" in name.lower():
-            remarks.append((contradictions(shared, table_rows[name]), f"whose caption names another '{name}' only"))
+            contradicted = sum(map(bool, contradictions(table_rows["caption"], table_rows[name])))
+            remarks.append((contradicted, f"whose caption names another '{name}' only"))
     catalogue.report.found += [f"kept {rows(count)} {what}" for count, what in remarks if count]
-
-
-def contradictions(captions: pd.Series, attribute: pd.Series) -> int:
-    """How many captions name another value of the attribute, and not their own ("navy" is in "navy blue")."""
-    own = attribute.str.lower()
-    values = sorted(set(own) - {""}, key=len, reverse=True)
-    any_value = re.compile(r"\b(?:" + "|".join(map(re.escape, values)) + r")\b")
-
-    def contradicts(caption: str, value: str) -> bool:
-        named = any_value.findall(caption)
-        return value != "" and bool(named) and not any(name in value or value in name for name in named)
-
-    return sum(contradicts(caption, value) for caption, value in zip(captions, own, strict=True)) if values else 0
 
 
 def fingerprint(catalogue: Catalogue) -> str:

@@ -25,7 +25,8 @@ CONFIG, MODEL, STATE = "config.json", "model.safetensors", "training_state.pt"
 TRAIN_PRODUCTS = "train_products.json"
 OWN_FILES = (
     CONFIG, MODEL, STATE, TRAIN_PRODUCTS, VOCABULARY_FILE, TRANSFORMER_FOLDER,
-    "metrics.jsonl", "curves.png", "tensorboard", "ranks-*.parquet", "*.part",
+    "metrics.jsonl", "curves.png", "tensorboard", "ranks-*.parquet", "fg101-*.parquet",
+    "recall-by-*.png", "*.part",
 )  # fmt: skip
 """Everything that a training or an evaluation leaves in a run folder."""
 

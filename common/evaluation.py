@@ -1,14 +1,11 @@
 """Embed a catalogue with a model, measure recall in both directions, and report it."""
 
 import json
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.batches import Data, Gallery, Texts, load_data
 from common.captions import describe_unknown
@@ -16,73 +13,68 @@ from common.checkpoints import TRAIN_PRODUCTS, load_model
 from common.devices import choose_device
 from common.devices import describe as describe_device
 from common.embedding import Embedded, embed_images, embed_texts
-from common.errors import InputError, TrainingStopped
+from common.errors import InputError
 from common.files import write_atomically
-from common.monitoring import DIRECTIONS
 from common.options import EvalOptions, read_config, with_recorded_data
-from common.recall import CUTOFFS, Ranks, chance, metrics, rank_queries
-from common.report import relevance
+from common.report import comparison, fg101, graded, ledger, pages, probes, relevance, robustness, slices
 from common.report.intervals import figure_intervals
 from common.report.table import describe_recall, save_ranks
 from common.splits import require_splits
+from common.validation import both_ranks, chance_figures, figures
 
-
-def both_ranks(image_emb: Tensor, text_emb: Tensor, gallery: Gallery) -> dict[str, Ranks]:
-    """The ranks of the images' captions and of the captions' images."""
-    return {
-        "image_to_text": rank_queries(image_emb, text_emb, gallery.relevant),
-        "text_to_image": rank_queries(text_emb, image_emb, gallery.relevant.flip(0)),
-    }
-
-
-def figures(ranks: dict[str, Ranks]) -> dict[str, Any]:
-    """Recall and ranks in both directions, and the sum of the six recalls."""
-    result: dict[str, Any] = {direction: metrics(ranks[direction]) for direction in DIRECTIONS}
-    result["rsum"] = sum(result[direction][f"R@{cutoff}"] for direction in DIRECTIONS for cutoff in CUTOFFS)
-    return result
-
-
-def spread(emb: Tensor) -> float:
-    """1 - |mean of the unit vectors|^2: 1 for embeddings in all directions, 0 for a collapsed tower."""
-    return 1 - F.normalize(emb, dim=1).mean(0).square().sum().item()
-
-
-def validate(
-    model: nn.Module, images: np.ndarray, texts: Texts, gallery: Gallery, device: torch.device
-) -> dict[str, Any]:
-    """The figures of a gallery (`texts` are its captions), the R@1 of chance, and the spread of each tower."""
-    model.eval()
-    image_emb = embed_images(model, images, gallery.images, device)
-    text_emb = embed_texts(model, texts, device)
-    for tower, emb in (("image", image_emb), ("text", text_emb)):
-        if not emb.isfinite().all():
-            raise TrainingStopped(
-                f"the {tower} embeddings are not finite: the model has diverged; lower the learning rate"
-            )
-    ranks = both_ranks(image_emb, text_emb, gallery)
-    at_chance = {direction: expected["R@1"] for direction, expected in chance_figures(ranks, gallery).items()}
-    spreads = {"image_spread": spread(image_emb), "text_spread": spread(text_emb)}
-    return figures(ranks) | {"R@1_at_chance": at_chance} | spreads
+PARTS = {"graded": graded, "probes": probes, "robustness": robustness}
+"""What every report has after recall, by its name in --json: modules with `measure` and `describe`."""
 
 
 def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Path]) -> None:
     """What eval.py does: load a run, embed a split, print the report, write what was asked for.
 
+    Without a run, only the ranks that were left in the runs of --compare are read.
+
     Raises:
-        InputError: the run, the catalogue or the relevance file cannot be used.
+        InputError: a run, the catalogue, a column or a file cannot be used, or options contradict each other.
     """
-    config = read_config(options.run, model_name)
-    embedded = embed_split(options, config, sample)
-    report = measure(embedded, options, config)
-    print("\n".join(describe(report, embedded)))
+    check(options)
+    if options.run is None:
+        embedded, report, lines, charts = None, {}, [], []
+    else:
+        config = read_config(options.run, model_name)
+        embedded = embed_split(options, config, sample)
+        report, charts = measure(embedded, options, config)
+        lines = describe(report)
+        print("\n".join(lines))
+        keep(report, embedded, options, config)
+    if options.compare:
+        runs = [comparison.read(run, options.split) for run in compared(options)]
+        report["comparison"] = comparison.compare(runs)
+        found = comparison.describe(report["comparison"])
+        print("\n".join(found))
+        lines += found
+        charts.append(("Recall at K of the compared runs", "", partial(comparison.draw_curves, runs)))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.json, json.dumps(report, indent=2))
         print(f"figures written to {options.json}")
-    if embedded.data.catalogue.fingerprint == config["data"]["fingerprint"]:
-        save_ranks(options.run / f"ranks-{options.split}.parquet", embedded)
-    else:
-        print("the ranks are not kept in the run, because this is not the data it was trained on")
+    if options.pictures is not None:
+        print(f"pages written; open {pages.write(options.pictures, report, embedded, charts, lines)}")
+
+
+def check(options: EvalOptions) -> None:
+    """Raise an `InputError` for options that cannot be followed, before anything is computed."""
+    ledger.check(options)
+    fg101.check(options)
+    if options.pictures is not None:
+        pages.check(options.pictures)
+    if options.compare and len(compared(options)) < 2:
+        raise InputError(f"--compare {options.compare[0]}: one run; name two, or name the first one with --run")
+    if options.run is None:
+        for name in ("by", "relevance", "protocol", "record"):
+            if getattr(options, name):
+                raise InputError(f"--{name} is about a run: name it with --run; --compare alone reads kept ranks only")
+
+
+def compared(options: EvalOptions) -> list[Path]:
+    return [*([options.run] if options.run else []), *options.compare]
 
 
 def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[], Path]) -> Embedded:
@@ -91,6 +83,10 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
     model, tokenizer = load_model(options.run, config, device)
     with_data = with_recorded_data(options, config)
     data = load_data(with_data, tuple(config["hyperparameters"]["image_size"]), sample)
+    for column in options.by:
+        slices.find_slicing(column, data.catalogue)
+    if options.protocol is not None:
+        fg101.category_column(data.catalogue, options.category)
     warn_if_trained_on(data, options, config)
     if options.split != "all":
         require_splits(data.splits, (options.split,), data.catalogue.path)
@@ -103,35 +99,71 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
     return Embedded(model, tokenizer, device, data, options.split, gallery, image_emb, text_emb, ranks)
 
 
-def measure(embedded: Embedded, options: EvalOptions, config: dict[str, Any]) -> dict[str, Any]:
-    """All figures, as --json writes them; the full gallery first."""
-    gallery, ranks = embedded.gallery, embedded.ranks
-    groups = {"image_to_text": gallery.image_group, "text_to_image": gallery.caption_group}
+def measure(
+    embedded: Embedded, options: EvalOptions, config: dict[str, Any]
+) -> tuple[dict[str, Any], list[pages.Chart]]:
+    """All figures, as --json writes them, the full gallery first; and the charts that go with them."""
+    gallery = embedded.gallery
     report = {
         "model": config["model"],
         "run": str(options.run),
         "split": options.split,
-        "gallery": {"images": len(gallery.images), "texts": len(gallery.captions), "products": gallery.products},
-        **figures(ranks),
-        "interval": figure_intervals(ranks, groups),
-        "chance": chance_figures(ranks, gallery),
+        "catalogue": embedded.data.catalogue.path.name,
+        "gallery": gallery.sizes,
+        **figures(embedded.ranks),
+        "interval": figure_intervals(embedded.ranks, gallery.groups),
+        "chance": chance_figures(embedded.ranks, gallery),
     }
+    report |= {name: part.measure(embedded) for name, part in PARTS.items()}
+    charts: list[pages.Chart] = []
+    if options.by:
+        report["by"] = [slices.measure(embedded, column) for column in options.by]
+        charts = [(f"Recall by {found['column']}", "", partial(slices.draw, found)) for found in report["by"]]
     if options.relevance is not None:
         report["relevance"] = relevance.measure(embedded, relevance.read(options.relevance))
-    return report
+    if options.protocol is not None:
+        file = options.candidates or kept_file(embedded, options, config, f"fg101-{options.category}", ".parquet")
+        report["fg101"] = fg101.measure(embedded, options.category, file)
+    return report, charts
 
 
-def describe(report: dict[str, Any], embedded: Embedded) -> list[str]:
+def describe(report: dict[str, Any]) -> list[str]:
     """The report as lines for the terminal."""
-    lines = describe_recall(report, embedded)
-    if "relevance" in report:
-        lines += relevance.describe(report["relevance"])
+    lines = describe_recall(report)
+    for name, part in PARTS.items():
+        lines += part.describe(report[name])
+    for found in report.get("by", []):
+        lines += slices.describe(found)
+    for name, part in (("relevance", relevance), ("fg101", fg101)):
+        lines += part.describe(report[name]) if name in report else []
     return lines
 
 
-def chance_figures(ranks: dict[str, Ranks], gallery: Gallery) -> dict[str, dict[str, float]]:
-    sizes = {"image_to_text": len(gallery.captions), "text_to_image": len(gallery.images)}
-    return {direction: chance(ranks[direction].counts, sizes[direction]) for direction in DIRECTIONS}
+def keep(report: dict[str, Any], embedded: Embedded, options: EvalOptions, config: dict[str, Any]) -> None:
+    """Leave the ranks and the charts in the run, and the figures in the ledger where that is asked for."""
+    catalogue = embedded.data.catalogue
+    if catalogue.fingerprint == config["data"]["fingerprint"]:
+        save_ranks(options.run / f"ranks-{options.split}.parquet", embedded)
+    else:
+        print("the ranks are not kept in the run, because this is not the data it was trained on")
+        if options.compare:
+            raise InputError(f"--run {options.run}: evaluated on other data than it was trained on, so that there are "
+                             "no ranks to compare; leave out --data, or --compare")  # fmt: skip
+    for found in report.get("by", []):
+        file = kept_file(embedded, options, config, f"recall-by-{found['column']}", ".png")
+        slices.draw(found, file)
+        print(f"chart: {file}")
+    if options.record is not None:
+        file = ledger.record(options.record, report, options.run, config, catalogue.fingerprint)
+        print(f"recorded: {file}; assets/write_results.py writes the results table from there")
+
+
+def kept_file(embedded: Embedded, options: EvalOptions, config: dict[str, Any], name: str, suffix: str) -> Path:
+    """Where something about a split is kept in the run folder; other data than the run's have names of their own."""
+    fingerprint = embedded.data.catalogue.fingerprint
+    other = "" if fingerprint == config["data"]["fingerprint"] else f"-{fingerprint}"
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return options.run / f"{plain}-{options.split}{other}{suffix}"
 
 
 def warn_if_trained_on(data: Data, options: EvalOptions, config: dict[str, Any]) -> None:

@@ -54,14 +54,19 @@ def near_duplicates(catalogue: Catalogue, images: DecodedImages) -> np.ndarray:
         catalogue: whose images are compared, at `SIZE`.
         images: the same images decoded at any size: which files are equal, which are unreadable.
     """
+    pairs, colour = similar_outlines(catalogue, images)
+    return pairs[colour <= COLOUR_DISTANCE]
+
+
+def similar_outlines(catalogue: Catalogue, images: DecodedImages) -> tuple[np.ndarray, np.ndarray]:
+    """(P, 2) int64, pairs i < j of images in different files with close hashes, and (P,) their colour distances."""
     pixels = open_images(catalogue, SIZE).pixels
     hashes = perceptual_hashes(pixels)
     _, first = first_of_each_file(images.digests)
     first = np.setdiff1d(first, list(images.errors))
     pairs = first[close_hashes(hashes[first])]
     chunks = np.array_split(pairs, range(COMPARED_AT_ONCE, len(pairs), COMPARED_AT_ONCE))
-    close = [colour_distance(pixels[chunk[:, 0]], pixels[chunk[:, 1]]) <= COLOUR_DISTANCE for chunk in chunks]
-    return pairs[np.concatenate(close)]
+    return pairs, np.concatenate([colour_distance(pixels[a], pixels[b]) for a, b in (chunk.T for chunk in chunks)])
 
 
 def first_of_each_file(digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +89,7 @@ def close_hashes(hashes: np.ndarray, distance: int = HASH_DISTANCE) -> np.ndarra
     Two such hashes are equal in at least one of distance + 1 bands of bits: only those that share a band are compared.
     """
     bands = np.array_split(np.arange(64, dtype=np.uint64), distance + 1)
-    found = [np.empty((0, 2), dtype=np.int64)]
+    found = [np.empty(0, dtype=np.int64)]
     for band in bands:
         mask = np.bitwise_or.reduce(np.uint64(1) << band)
         order = np.argsort(hashes & mask, kind="stable")
@@ -95,8 +100,9 @@ def close_hashes(hashes: np.ndarray, distance: int = HASH_DISTANCE) -> np.ndarra
             if len(first) == 0:
                 break
             near = first[np.bitwise_count(ordered[first] ^ ordered[first + step]) <= distance]
-            found.append(np.sort(np.stack([order[near], order[near + step]], 1), axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+            a, b = order[near], order[near + step]
+            found.append(np.minimum(a, b) * len(hashes) + np.maximum(a, b))
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(1, len(hashes))), axis=1)
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -11,8 +11,10 @@ from math import inf
 import torch
 from torch import Tensor
 
-TIE = 1e-6
+from common.ranking import TIE, check_finite, count_ahead, count_within, pad, places
+
 CUTOFFS = (1, 5, 10)
+BEIR_CUTOFFS = (1, 10)
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,8 @@ class Ranks:
     @property
     def average_precision(self) -> Tensor:
         """(Q,) float64 in (0, 1]: the mean over a query's relevant items of k / rank of the k-th."""
-        start = self.counts.cumsum(0) - self.counts
-        k = torch.arange(1, len(self.rank) + 1) - start[self.query]  # (R,)
         total = torch.zeros(len(self.counts), dtype=torch.float64)
-        return total.index_add(0, self.query, k / self.rank.double()) / self.counts
+        return total.index_add(0, self.query, places(self.counts) / self.rank.double()) / self.counts
 
 
 @torch.no_grad()
@@ -59,24 +59,28 @@ def relevant_ranks(sim: Tensor, relevant: Tensor) -> Ranks:
             f"expected sim (Q, G) and a bool relevant of the same shape, found "
             f"{tuple(sim.shape)} and {tuple(relevant.shape)} {relevant.dtype}"
         )
-    _check_finite(sim, "sim of query")
+    check_finite(sim.isfinite().all(1), "sim of query")
     counts = relevant.sum(1)  # (Q,)
     _check_counts(counts)
     distance = -sim.double()
-    limit, held = _limits(distance[relevant], counts)
-    ahead = _count_ahead(distance.masked_fill_(relevant, inf), limit)
-    return Ranks(_pack(ahead, held).cpu(), counts.cpu())
+    limit, held = pad(distance[relevant], counts)
+    limit = limit.sort(1).values + TIE
+    ahead = count_within(distance.masked_fill_(relevant, inf), limit)[held]
+    return Ranks((ahead + places(counts)).cpu(), counts.cpu())
 
 
 @torch.no_grad()
-def rank_queries(query_emb: Tensor, gallery_emb: Tensor, relevant_items: Tensor, max_scores: int = 2**22) -> Ranks:
+def rank_queries(
+    query_emb: Tensor, gallery_emb: Tensor, relevant_items: Tensor, max_scores: int | None = None
+) -> Ranks:
     """Exact ranks by cosine similarity, without ever holding the whole score matrix.
 
     query_emb: (Q, D), gallery_emb: (G, D), of any length: normalised here, zero vectors stay zero.
     relevant_items: (2, R) long, query index over gallery index, in any order; repeated pairs count once.
-    max_scores: the most scores held at once (some 24 bytes each, counting included).
+    max_scores: the most scores, or numbers of embeddings, held at once (some 30 bytes each); None: 2**22 on
+    the CPU, 2**24 elsewhere. Beside them there are some 100 bytes a query, gallery item and relevant pair.
 
-    Scores are float64: it costs little here and keeps TF32, autocast and the chunking out of the result.
+    Scores are defined in float64, which keeps TF32, autocast and the chunking out of the result.
 
     Raises ValueError for shapes and indices that do not fit, and naming the first embedding that is not
     finite or the first query without a relevant item.
@@ -86,16 +90,14 @@ def rank_queries(query_emb: Tensor, gallery_emb: Tensor, relevant_items: Tensor,
             f"expected query_emb (Q, D) and gallery_emb (G, D), found {tuple(query_emb.shape)} "
             f"and {tuple(gallery_emb.shape)}"
         )
+    if max_scores is None:
+        max_scores = 2**22 if query_emb.device.type == "cpu" else 2**24
     if max_scores < 1:
         raise ValueError(f"expected max_scores of at least 1, found {max_scores}")
     query, item, counts = _read_pairs(relevant_items.to(query_emb.device), len(query_emb), len(gallery_emb))
     _check_counts(counts)
-    query_emb, gallery_emb = _unit(query_emb, "query_emb"), _unit(gallery_emb, "gallery_emb")
-    rows = max(1, max_scores // len(gallery_emb))
-    sizes = [int(chunk.sum()) for chunk in counts.split(rows)]
-    chunks = zip(query_emb.split(rows), (query % rows).split(sizes), item.split(sizes), counts.split(rows), strict=True)
-    rank = [_rank_chunk(emb, gallery_emb, row, item, count, max_scores) for emb, row, item, count in chunks]
-    return Ranks(torch.cat(rank).cpu(), counts.cpu())
+    ahead = count_ahead(query_emb, gallery_emb, query, item, counts, max_scores)
+    return Ranks((ahead + places(counts)).cpu(), counts.cpu())
 
 
 def metrics(ranks: Ranks) -> dict[str, float]:
@@ -136,79 +138,72 @@ def chance(relevant_counts: Tensor, gallery_size: int) -> dict[str, float]:
 
 
 def beir_metrics(
-    query_emb: Tensor, gallery_emb: Tensor, relevant_items: Tensor, missing: Tensor | int = 0, max_scores: int = 2**22
+    query_emb: Tensor,
+    gallery_emb: Tensor,
+    relevant_items: Tensor,
+    missing: Tensor | int = 0,
+    max_scores: int | None = None,
 ) -> dict[str, float]:
-    """Recall@K (relevant items among the first K / all relevant items) and MRR@10, in 0..1 as in BEIR.
+    """The number of queries, and the means of `beir_scores` over them."""
+    scores = beir_scores(query_emb, gallery_emb, relevant_items, missing, max_scores)
+    return {"queries": len(query_emb), **{name: values.mean().item() for name, values in scores.items()}}
+
+
+def beir_scores(
+    query_emb: Tensor,
+    gallery_emb: Tensor,
+    relevant_items: Tensor,
+    missing: Tensor | int = 0,
+    max_scores: int | None = None,
+) -> dict[str, Tensor]:
+    """Recall@K (relevant items among the first K / all relevant items) and MRR@10 of each query, as in BEIR.
 
     missing: (Q,), or one number for all: relevant items that the gallery lacks; they count as not found, and
     a query with no others scores 0. The rest, ties included: see `rank_queries`.
+
+    Returns (Q,) float64 in 0..1 for each of Recall@1, Recall@10 and MRR@10, on the CPU.
 
     Raises ValueError as `rank_queries` does, for want of relevant items only if there are no missing ones.
     """
     query, item, counts = (x.cpu() for x in _read_pairs(relevant_items, len(query_emb), len(gallery_emb)))
     total = counts + torch.as_tensor(missing).cpu()  # (Q,)
     _check_counts(total)
-    scores = {"queries": len(counts), "Recall@1": 0.0, "Recall@10": 0.0, "MRR@10": 0.0}
-    ranked = counts > 0  # (Q,) the other queries add nothing to the sums
+    scores = {name: torch.zeros(len(counts), dtype=torch.float64) for name in ("Recall@1", "Recall@10", "MRR@10")}
+    ranked = counts > 0  # (Q,) the other queries score 0
     if ranked.any():
         pairs = torch.stack([(ranked.cumsum(0) - 1)[query], item])
         ranks = rank_queries(query_emb[ranked.to(query_emb.device)], gallery_emb, pairs, max_scores)
-        share = total[ranked][ranks.query].double().reciprocal()  # (R,) of its query's recall
-        for k in (1, 10):
-            scores[f"Recall@{k}"] = share[ranks.rank <= k].sum().item() / len(counts)
-        scores["MRR@10"] = ranks.best[ranks.best <= 10].double().reciprocal().sum().item() / len(counts)
+        found = ranked.nonzero().flatten()
+        for k in BEIR_CUTOFFS:
+            scores[f"Recall@{k}"].index_add_(0, found[ranks.query], (ranks.rank <= k).double()).div_(total)
+        scores["MRR@10"][found] = ranks.best.double().reciprocal().where(ranks.best <= 10, 0)
     return scores
 
 
-def _rank_chunk(
-    query_emb: Tensor, gallery_emb: Tensor, query: Tensor, item: Tensor, counts: Tensor, max_scores: int
-) -> Tensor:
-    """(r,) packed ranks of q queries: score the r relevant pairs, then count the irrelevant items ahead."""
-    step = max(1, max_scores // gallery_emb.shape[1])
-    pairs = zip(query.split(step), item.split(step), strict=True)
-    limit, held = _limits(torch.cat([-(query_emb[q] * gallery_emb[i]).sum(1) for q, i in pairs]), counts)
-    ahead = torch.zeros_like(limit, dtype=torch.long)
-    for start in range(0, len(gallery_emb), max_scores):
-        piece = gallery_emb[start : start + max_scores]  # (g, D): all, unless one row of scores is too long
-        distance = (query_emb @ piece.T).neg_()  # (q, g)
-        inside = (item >= start) & (item < start + max_scores)
-        distance[query[inside], item[inside] - start] = inf  # relevant items are never ahead
-        ahead += _count_ahead(distance, limit)
-    return _pack(ahead, held)
+def beir_ceiling(found: Tensor, missing: Tensor | int = 0) -> dict[str, Tensor]:
+    """The most that any ranking could reach in `beir_scores`.
 
+    found: (Q,) relevant items of each query that are in the gallery; missing: (Q,), or one number for all:
+    those that it lacks.
 
-def _limits(distance: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Packed distances (r,) of relevant items -> (q, k) the distance, ascending, up to which an irrelevant
-    item is ahead of the k-th, padded with inf; and (q, k) bool, what is not padding."""
-    held = torch.arange(int(counts.max()), device=counts.device) < counts[:, None]
-    limit = torch.full(held.shape, inf, dtype=distance.dtype, device=distance.device)
-    limit[held] = distance
-    return limit.sort(1).values + TIE, held
+    Returns (Q,) float64 in 0..1 for each of Recall@1, Recall@10 and MRR@10, on the CPU.
 
-
-def _count_ahead(distance: Tensor, limit: Tensor) -> Tensor:
-    """(q, g) and (q, k) ascending -> (q, k), how many distances of the row are within each limit."""
-    first = torch.searchsorted(limit, distance)  # (q, g) the first limit that each distance is within
-    count = torch.zeros(len(limit), limit.shape[1] + 1, dtype=torch.long, device=limit.device)
-    count.scatter_add_(1, first, torch.ones_like(first[:1, :1]).expand_as(first))
-    return count.cumsum(1)[:, :-1]
-
-
-def _pack(ahead: Tensor, held: Tensor) -> Tensor:
-    """(q, k) irrelevant items ahead of the k-th relevant one -> (r,) packed ranks."""
-    return (ahead + torch.arange(1, held.shape[1] + 1, device=held.device))[held]
-
-
-def _unit(emb: Tensor, name: str) -> Tensor:
-    """(N, D) -> float64 rows of length 1, or 0 where they were."""
-    _check_finite(emb, f"{name} row")
-    emb = emb.double()
-    norm = emb.norm(dim=1, keepdim=True)
-    return emb / norm.where(norm > 0, 1)
+    Raises ValueError naming the first query without a relevant item, found or missing.
+    """
+    found = found.cpu()
+    total = found + torch.as_tensor(missing).cpu()
+    _check_counts(total)
+    return {
+        **{f"Recall@{k}": found.clamp(max=k).double() / total for k in BEIR_CUTOFFS},
+        "MRR@10": (found > 0).double(),
+    }
 
 
 def _read_pairs(relevant_items: Tensor, queries: int, items: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(2, R) -> distinct pairs as query (R,) ascending and item (R,); the number of items a query (Q,)."""
+    """(2, R) -> distinct pairs as query (R,) ascending and item (R,); the number of items a query (Q,).
+
+    Raises ValueError for another shape or type, and for an index out of range.
+    """
     if relevant_items.ndim != 2 or len(relevant_items) != 2 or relevant_items.is_floating_point():
         raise ValueError(
             f"expected relevant_items (2, R) of integers, found {tuple(relevant_items.shape)} {relevant_items.dtype}"
@@ -226,6 +221,7 @@ def _read_pairs(relevant_items: Tensor, queries: int, items: int) -> tuple[Tenso
 
 
 def _check_counts(counts: Tensor) -> None:
+    """Raises ValueError for no queries, and for one without a relevant item."""
     if len(counts) == 0:
         raise ValueError("expected at least one query, found none")
     empty = (counts < 1).nonzero().flatten()
@@ -233,13 +229,4 @@ def _check_counts(counts: Tensor) -> None:
         raise ValueError(
             f"query {int(empty[0])} has no relevant item (nor have {len(empty) - 1} other of "
             f"{len(counts)} queries): leave such queries out"
-        )
-
-
-def _check_finite(rows: Tensor, name: str) -> None:
-    bad = (~rows.isfinite().all(1)).nonzero().flatten()
-    if len(bad):
-        raise ValueError(
-            f"{name} {int(bad[0])} is not finite (nor are {len(bad) - 1} other of {len(rows)} "
-            "rows): has the training diverged?"
         )

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from common.batches import Batch
 from common.checkpoints import Run
 from common.errors import TrainingStopped
-from common.evaluation import validate
 from common.images import augment
 from common.monitoring import Monitor
 from common.session import Session
+from common.validation import validate
 
 Losses = Callable[[Batch], dict[str, Tensor]]
 

@@ -11,15 +11,14 @@ import pytest
 import torch
 from tiny_runs import MODELS, Patches, evaluate, kept_files, remove_caches, train, use_patches
 
-from common.batches import Gallery
 from common.catalogue import open_catalogue
 from common.checkpoints import load_model
 from common.errors import InputError
-from common.evaluation import read_relevance, relevance_figures, spread
 from common.images import open_images
 from common.near_duplicates import photographs
 from common.options import read_config
 from common.splits import split_catalogue
+from common.validation import spread
 
 CPU = torch.device("cpu")
 FIGURES = ["R@1", "R@5", "R@10", "median_rank", "mean_rank", "MRR", "mAP"]
@@ -71,12 +70,18 @@ def split_of(data, name):
 @each_model
 def test_the_report_has_the_keys_of_the_contract(model, evaluated):
     run, report = evaluated(model)
-    assert list(report) == ["model", "run", "split", "gallery", *DIRECTIONS, "rsum", "chance"]
+    always = ["model", "run", "split", "catalogue", "gallery", *DIRECTIONS, "rsum", "interval", "chance"]
+    assert list(report) == [*always, "graded", "probes", "robustness"]
     assert (report["model"], report["run"], report["split"]) == (model, str(run), "test")
-    assert list(report["gallery"]) == ["images", "texts", "products"]
+    assert list(report["gallery"]) == ["images", "texts", "products", "groups", "pairs", "relevant"]
     assert all(list(report[direction]) == FIGURES for direction in DIRECTIONS)
     assert list(report["chance"]) == list(DIRECTIONS)
     assert all(set(report["chance"][direction]) == set(FIGURES) - {"median_rank"} for direction in DIRECTIONS)
+    assert list(report["interval"]) == [*DIRECTIONS, "rsum"]
+    for direction in DIRECTIONS:
+        for name in FIGURES:
+            low, high = report["interval"][direction][name]
+            assert low <= report[direction][name] <= high
 
 
 @each_model
@@ -97,7 +102,7 @@ def test_the_figures_equal_those_of_single_embeddings_and_a_loop(model, evaluate
         expected |= {name: np.mean([1 / rank for rank in ranks]) for name in ("MRR", "mAP")}
         assert report[direction] == pytest.approx(expected)
     assert report["rsum"] == pytest.approx(sum(report[d][f"R@{k}"] for d in DIRECTIONS for k in (1, 5, 10)))
-    assert report["gallery"] == {"images": len(rows), "texts": len(rows), "products": len(rows)}
+    assert set(report["gallery"].values()) == {len(rows)}
 
 
 def test_the_chance_row_is_that_of_a_random_order(report):
@@ -112,7 +117,7 @@ def test_the_chance_row_is_that_of_a_random_order(report):
 def test_the_ranks_of_all_queries_stay_in_the_run(report, run, data):
     ranks = pd.read_parquet(run / "ranks-test.parquet")
     rows, _ = split_of(data, "test")
-    assert list(ranks) == ["direction", "query", "rank", "reciprocal_rank", "average_precision"]
+    assert list(ranks) == ["direction", "query", "group", "rank", "reciprocal_rank", "average_precision"]
     queries = {direction: part["query"].tolist() for direction, part in ranks.groupby("direction")}
     assert queries == {"image_to_text": rows["product"].tolist(), "text_to_image": rows["caption"].tolist()}
     for direction, part in ranks.groupby("direction"):
@@ -142,7 +147,7 @@ def test_what_is_printed(run, report, monkeypatch, capsys):
     evaluate(monkeypatch, run)
     told = capsys.readouterr().out
     images = report["gallery"]["images"]
-    assert f"protocol: the test split of tiny.csv, {images} products" in told
+    assert f"protocol: full gallery, the test split of tiny.csv, {images} products" in told
     assert f"image -> text: {images} queries in a gallery of {images} distinct captions" in told
     lines = [line.split() for line in told.splitlines()]
     header = next(line for line in lines if line[:1] == ["R@1"])
@@ -152,7 +157,8 @@ def test_what_is_printed(run, report, monkeypatch, capsys):
         line = next(line for line in lines if line[:3] == words and len(line) == 3 + len(FIGURES))
         expected = [report[direction][name] for name in FIGURES]
         assert [float(value) for value in line[3:]] == pytest.approx(expected, abs=0.051)
-    assert sum(line[:1] == ["chance"] for line in lines) == 2
+    recall = lines[: next(number for number, line in enumerate(lines) if line[:2] == ["graded", "relevance:"])]
+    assert sum(line[:1] == ["chance"] for line in recall) == 2
     assert "warning" not in told
 
 
@@ -285,25 +291,6 @@ def test_what_is_unknown_is_told(model, evaluated, data, tmp_path, monkeypatch, 
 # --- relevance files -----------------------------------------------------------------------------------
 
 
-def test_relevance_figures_by_hand():
-    """Product p has the images 0 and 1, r image 2, s image 3; two ids are not in the gallery."""
-    rows = pd.DataFrame({"product": list("pprs"), "image": range(4), "caption": list("abcd")})
-    image_emb = torch.tensor([[1.0, 0], [0, 1], [0.9, 0.4], [-1, 0]])
-    query_emb = torch.tensor([[1.0, 0], [0, 1], [1, 1]])
-    # query 0: images 0, 2, 1, 3 in this order; p is found at 1 and 3
-    # query 1: images 1, 2, then 0 and 3 tied; r is found at 2, "gone" is not
-    # query 2: neither "gone" nor "lost" can be found
-    relevant = [["p"], ["r", "gone"], ["gone", "lost"]]
-    found, missing = relevance_figures(query_emb, image_emb, relevant, Gallery.of(rows))
-    assert missing == 3
-    assert found == pytest.approx({
-        "queries": 3,
-        "Recall@1": (1 / 2 + 0 + 0) / 3,
-        "Recall@10": (1 + 1 / 2 + 0) / 3,
-        "MRR@10": (1 + 1 / 2 + 0) / 3,
-    })  # fmt: skip
-
-
 def test_the_captions_as_a_relevance_file_give_the_recall_of_the_report(
     run, report, data, tmp_path, monkeypatch, capsys
 ):
@@ -314,39 +301,11 @@ def test_the_captions_as_a_relevance_file_give_the_recall_of_the_report(
     found = evaluate(monkeypatch, run, "--relevance", tmp_path / "relevance.json")
     relevance = found.pop("relevance")
     assert found == report
-    assert list(relevance) == ["queries", "Recall@1", "Recall@10", "MRR@10"]
+    assert relevance["ceiling"] == {"Recall@1": 0.5, "Recall@10": 0.5, "MRR@10": 1.0}
     assert relevance["queries"] == len(rows)
     for k in (1, 10):
         assert relevance[f"Recall@{k}"] == pytest.approx(report["text_to_image"][f"R@{k}"] / 100 / 2)
     assert f"{len(rows)} relevant products are not in the gallery" in capsys.readouterr().out
-
-
-def test_a_relevance_file_is_read(tmp_path):
-    (tmp_path / "relevance.json").write_text('{"red disc": {"7": 1, "8": 0, "9": 2}}')
-    assert read_relevance(tmp_path / "relevance.json") == {"red disc": ["7", "9"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "cannot be read"),
-        ("not json", "not JSON"),
-        ("[]", "expected"),
-        ("{}", "expected"),
-        ('{"red": ["7"]}', r"query 'red' holds \['7'\]"),
-        ('{"red": {"7": "yes"}}', "query 'red' holds"),
-        ('{"red": {"7": null}}', "query 'red' holds"),
-        ('{"red": {}}', "query 'red' has no relevant product"),
-        ('{"red": {"7": 0}}', "query 'red' has no relevant product"),
-        (b"\xff\xfe\x00", "not JSON"),
-    ],
-)
-def test_a_relevance_file_that_cannot_be_used(content, message, tmp_path):
-    file = tmp_path / "relevance.json"
-    if content is not None:
-        file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=rf"--relevance .*relevance\.json: .*{message}"):
-        read_relevance(file)
 
 
 # --- spread --------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 import siamese.model
 from common.captions import Vocabulary
-from common.evaluation import spread
 from common.features import features_of
 from common.monitoring import warnings
 from common.recall import metrics, rank_queries, relevant_ranks
 from common.text_encoders import build_text_encoder, save_text_config
+from common.validation import spread
 from siamese.loss import contrastive, distances
 from siamese.model import Siamese, build_model, tower
 

@@ -160,7 +160,7 @@ def test_training_never_touches_the_test_split(model, data, tmp_path, monkeypatc
         return real_gather(pixels, which, device)
 
     monkeypatch.setattr("common.batches.gather", gather)
-    monkeypatch.setattr("common.evaluation.gather", gather)
+    monkeypatch.setattr("common.embedding.gather", gather)
     train(monkeypatch, data, tmp_path / "run", model=model)
     session = sessions[0]
     images = {split: set(session.data.rows(split)["image"]) for split in ("train", "val", "test")}

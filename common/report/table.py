@@ -11,19 +11,17 @@ from common.recall import CUTOFFS
 from common.report.intervals import LEVEL, RESAMPLES
 
 
-def describe_recall(report: dict[str, Any], embedded: Embedded) -> list[str]:
+def describe_recall(report: dict[str, Any]) -> list[str]:
     """The protocol and the table, as eval.py prints them."""
-    data, gallery = embedded.data, embedded.gallery
-    images, texts, products = (report["gallery"][key] for key in ("images", "texts", "products"))
+    size = report["gallery"]
+    images, texts, products, groups = (size[key] for key in ("images", "texts", "products", "groups"))
     where = "the whole catalogue" if report["split"] == "all" else f"the {report['split']} split"
-    pairs = len(data.rows(report["split"]))
-    groups = len(set(gallery.image_group))
     lines = [
         "",
-        f"protocol: full gallery, {where} of {data.catalogue.path.name}, {products:,} products",
+        f"protocol: full gallery, {where} of {report['catalogue']}, {products:,} products",
         f"  image -> text: {images:,} queries in a gallery of {texts:,} distinct captions",
         f"  text -> image: {texts:,} queries in a gallery of {images:,} images",
-        f"  {pairs / images:.2f} captions an image, {gallery.relevant.shape[1] / texts:.2f} relevant images a caption",
+        f"  {size['pairs'] / images:.2f} captions an image, {size['relevant'] / texts:.2f} relevant images a caption",
         "  a hit at K: an item of the same product (or with the same caption) is among the first K; ties count against",
         f"  {LEVEL:.0%} intervals: {RESAMPLES:,} bootstrap resamples of the {groups:,} groups of linked products; "
         "they do not cover the seed of the training",

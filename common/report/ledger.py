@@ -1,0 +1,93 @@
+"""The ledger of results: what eval.py found on a test split, kept as JSON with all that it rests on.
+
+`assets/write_results.py` writes the main README's table and chart from these files.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError
+from common.files import write_atomically
+from common.hyperparameters import Block, read_block
+from common.options import ROOT, EvalOptions
+
+LEDGER = ROOT / "assets" / "results"
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+def check(options: EvalOptions) -> None:
+    """Raise an `InputError` if --record cannot be followed, before anything is computed."""
+    if options.record is None:
+        return
+    if not NAME.fullmatch(options.record):
+        raise InputError(f"--record {options.record}: expected small letters, digits, dots, dashes, as in siamese-0")
+    if options.split != "test":
+        raise InputError(f"--record {options.record}: the ledger is for the test split, not for {options.split}")
+
+
+def record(name: str, report: dict[str, Any], run: Path, config: dict[str, Any], fingerprint: str) -> Path:
+    """Write a report, and the training that it is about, to `LEDGER`; returns the file.
+
+    Raises:
+        InputError: the run's metrics.jsonl is missing or broken, or there is another record of that name.
+    """
+    try:
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        epochs = [json.loads(line) for line in lines]
+        best = max(epochs, key=lambda epoch: epoch["val"]["rsum"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{run / 'metrics.jsonl'}: cannot be read ({error}); --record needs it") from None
+    content = {
+        "report": {key: value for key, value in report.items() if key != "run"},
+        "catalogue": {"name": report["catalogue"], "fingerprint": fingerprint},
+        "hyperparameters": config["hyperparameters"],
+        "command": command(config, report["catalogue"], read_block(ROOT / config["model"] / "README.md")),
+        "training": {
+            "epochs": len(epochs),
+            "seconds": sum(epoch["seconds"] for epoch in epochs),
+            "best_epoch": best["epoch"],
+            "validation_rsum": best["val"]["rsum"],
+        },
+        "parameters": config["parameters"],
+        "precision": config["precision"],
+        "versions": config["versions"],
+        "hardware": {key: config["hardware"][key] for key in ("device", "cores")},
+    }
+    LEDGER.mkdir(parents=True, exist_ok=True)
+    file, text = LEDGER / f"{name}.json", json.dumps(content, indent=2) + "\n"
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise InputError(f"--record {name}: {file} holds other figures; delete it first, or choose another name")
+    write_atomically(file, text)
+    return file
+
+
+def command(config: dict[str, Any], catalogue: str, block: Block) -> str:
+    """How to train such a run today: the options that differ from the block of the model's README."""
+    words = ["python", f"{config['model']}/train.py", "--data", catalogue]
+    for key, value in config["hyperparameters"].items():
+        if value != block.values.get(key):
+            option = key.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+            else:
+                words += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
+    return " ".join(words)
+
+
+def read_ledger(folder: Path = LEDGER) -> list[dict[str, Any]]:
+    """Everything that was recorded, by name.
+
+    Raises:
+        InputError: a file there is not a record.
+    """
+    records = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            content["report"]["interval"], content["hyperparameters"]["seed"], content["training"]["seconds"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{file}: not a record of --record ({error!r}); delete it") from None
+        records.append(content)
+    return records

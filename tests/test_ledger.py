@@ -1,0 +1,187 @@
+"""common/report/ledger.py and assets/write_results.py: from eval.py --record to the README's table and chart."""
+
+import copy
+import json
+import statistics
+
+import pytest
+from tiny_runs import evaluate, train, use_patches
+
+from assets import write_results
+from common.catalogue import digest
+from common.errors import InputError
+from common.report import ledger
+
+DIRECTIONS = ("image_to_text", "text_to_image")
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_patches(monkeypatch)
+        return train(monkeypatch, data, tmp_path_factory.mktemp("ledger") / "run", epochs=2, seed=3)
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """A ledger of its own."""
+    use_patches(monkeypatch)
+    monkeypatch.setattr(ledger, "LEDGER", tmp_path / "results")
+    return tmp_path / "results"
+
+
+# --- recording ----------------------------------------------------------------------------------------------
+
+
+def test_a_record_holds_the_report_and_what_it_rests_on(run, folder, monkeypatch, capsys):
+    report = evaluate(monkeypatch, run, "--record", "tiny-3")
+    assert f"recorded: {folder / 'tiny-3.json'}" in capsys.readouterr().out
+    text = (folder / "tiny-3.json").read_text()
+    found = json.loads(text)
+    config = json.loads((run / "config.json").read_text())
+    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert found["report"] == {key: value for key, value in report.items() if key != "run"}
+    assert found["catalogue"] == {"name": "tiny.csv", "fingerprint": config["data"]["fingerprint"]}
+    assert found["hyperparameters"] == config["hyperparameters"] and found["parameters"] == config["parameters"]
+    assert found["training"]["epochs"] == 2
+    assert found["training"]["seconds"] == pytest.approx(sum(epoch["seconds"] for epoch in epochs))
+    assert found["training"]["validation_rsum"] == max(epoch["val"]["rsum"] for epoch in epochs)
+    words = found["command"].split()
+    assert words[:4] == ["python", "deep_cmpl/train.py", "--data", "tiny.csv"]
+    assert "--seed 3" in found["command"] and "--epochs 2" in found["command"] and "--patience" not in words
+    assert str(run) not in text and str(run.parent) not in text, "no path of this machine"
+
+
+def test_the_same_figures_again_are_fine_others_are_not_overwritten(run, folder, monkeypatch):
+    evaluate(monkeypatch, run, "--record", "tiny")
+    before = (folder / "tiny.json").read_text()
+    evaluate(monkeypatch, run, "--record", "tiny")
+    assert (folder / "tiny.json").read_text() == before
+    (folder / "tiny.json").write_text("mine")
+    with pytest.raises(InputError, match=r"--record tiny: .*tiny\.json holds other figures; delete it first"):
+        evaluate(monkeypatch, run, "--record", "tiny")
+    assert (folder / "tiny.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../tiny", "Tiny", "a/b", "", ".hidden", "two words"])
+def test_names_that_make_no_good_file_are_refused(name, run, folder, monkeypatch):
+    with pytest.raises(InputError, match="--record .*: expected small letters, digits"):
+        evaluate(monkeypatch, run, "--record", name)
+    assert not folder.exists()
+
+
+def test_only_the_test_split_is_recorded(run, folder, monkeypatch):
+    with pytest.raises(InputError, match="--record x: the ledger is for the test split, not for val"):
+        evaluate(monkeypatch, run, "--record", "x", "--split", "val")
+
+
+def test_a_file_that_is_no_record_is_named(folder):
+    folder.mkdir()
+    (folder / "broken.json").write_text("{}")
+    with pytest.raises(InputError, match=r"broken\.json: not a record"):
+        ledger.read_ledger(folder)
+
+
+# --- the table and the chart ----------------------------------------------------------------------------------
+
+
+def record(model: str = "siamese", seed: int = 0, recall: float = 10.0, products: int = 50, **settings) -> dict:
+    """A record whose recalls are all the same, with intervals of one point to either side."""
+    figures = {f"R@{k}": recall for k in (1, 5, 10)}
+    bounds = {name: [recall - 1, recall + 1] for name in figures}
+    return {
+        "report": {
+            "model": model,
+            "gallery": {"images": products, "texts": 40, "products": products},
+            **{direction: figures for direction in DIRECTIONS},
+            "rsum": 6 * recall,
+            "interval": {**{direction: bounds for direction in DIRECTIONS}, "rsum": [6 * recall - 6, 6 * recall + 6]},
+            "chance": {direction: {"R@1": 1.0, "R@5": 2.0, "R@10": 3.0} for direction in DIRECTIONS},
+        },
+        "catalogue": {"name": "shop.csv", "fingerprint": f"f{products}"},
+        "hyperparameters": {"image_encoder": "efficientnet-lite0", "image_weights": "imagenet", "seed": seed, **settings},
+        "training": {"epochs": 5, "seconds": 120.0},
+        "parameters": {"total": 2_000_000, "trained": 1_000_000},
+        "hardware": {"device": "CPU, 2 threads", "cores": 2},
+        "versions": {"torch": "2.14.1+cu130"},
+    }
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_seeds_are_one_row_with_mean_and_spread():
+    found = rows(write_results.section([record(seed=0, recall=10.0), record(seed=1, recall=13.0)]))
+    assert len(found) == 4  # header, rule, one system, chance
+    name, image_to_text, text_to_image, rsum, parameters, training = found[2]
+    assert name == ("[Siamese network, frozen efficientnet-lite0](siamese/README.md#commands-and-what-they-give)")
+    assert image_to_text == text_to_image == " / ".join(["11.5 ± 2.1"] * 3)
+    assert statistics.stdev([10, 13]) == pytest.approx(2.1, abs=0.05)
+    assert rsum == f"69.0 ± {statistics.stdev([60, 78]):.1f} (63.0 to 75.0)"
+    assert (parameters, training) == ("2.0 M (1.0 M)", "5 epochs, 2 min, 2 seeds")
+    assert found[3][:4] == ["chance", "1.00 / 2.00 / 3.00", "1.00 / 2.00 / 3.00", "12.0"]
+
+
+def test_other_settings_and_models_are_rows_of_their_own_worst_first():
+    records = [
+        record("deep_cmpl", recall=30),
+        record(recall=20),
+        record(recall=15, margin=1.0),
+        record("deep_cmpl", recall=5, image_encoder="mobilenet-v1", image_weights="none"),
+    ]
+    for deep in (records[0], records[3]):
+        deep["parameters"] = {"total": 2_000_000, "trained": 2_000_000}
+    found = rows(write_results.section(records))[2:-1]
+    assert [row[0].split("]")[0].strip("[") for row in found] == [
+        "Deep CMPL, mobilenet-v1 from scratch",
+        "Siamese network, frozen efficientnet-lite0",
+        "Siamese network, frozen efficientnet-lite0",
+        "modified Deep CMPL, efficientnet-lite0",
+    ]
+    assert [row[3].split()[0] for row in found] == ["30.0", "90.0", "120.0", "180.0"]
+    assert found[0][4] == "2.0 M (all)"
+
+
+def test_every_gallery_has_its_table_and_its_chart():
+    text = write_results.section([record(products=50), record(products=400)])
+    assert text.index("400 products") < text.index("(assets/results.png)") < text.index("50 products, 50 images")
+    assert "(assets/results-2.png)" in text
+
+
+def test_the_script_replaces_its_part_of_the_readme_and_nothing_else(folder, tmp_path, monkeypatch):
+    readme = tmp_path / "README.md"
+    before, after = "# Title\n\nwords\n", "\n\nmore words\n"
+    readme.write_text(f"{before}{write_results.BEGIN}\nold\n{write_results.END}{after}")
+    (tmp_path / "assets").mkdir()
+    folder.mkdir()
+    (folder / "one.json").write_text(json.dumps(record()))
+    monkeypatch.setattr(write_results, "README", readme)
+    monkeypatch.setattr(write_results, "ROOT", tmp_path)
+    monkeypatch.setattr(write_results, "read_ledger", lambda: ledger.read_ledger(folder))
+    write_results.main()
+    assert readme.read_text() == before + write_results.section([record()]) + after
+    assert write_results.drawn_from(tmp_path / "assets" / "results.png") == digest([record()])
+    write_results.main()
+    assert readme.read_text() == before + write_results.section([record()]) + after
+    readme.write_text("no marks")
+    with pytest.raises(InputError, match="expected the lines"):
+        write_results.main()
+
+
+def test_any_other_figure_gives_another_section():
+    changed = copy.deepcopy(record())
+    changed["report"]["rsum"] += 0.1
+    assert write_results.section([changed]) != write_results.section([record()])
+    assert digest([changed]) != digest([record()])
+
+
+def test_the_readme_and_its_charts_are_those_of_the_ledger():
+    records = ledger.read_ledger()
+    assert records, "the ledger is empty"
+    assert write_results.section(records) in write_results.README.read_text(encoding="utf-8"), (
+        "README.md differs from assets/results/: run python assets/write_results.py"
+    )
+    for same, chart in write_results.galleries(records):
+        assert write_results.drawn_from(chart) == digest(same), f"{chart} is not drawn from assets/results/"
