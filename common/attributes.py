@@ -1,11 +1,14 @@
 """Which column of a catalogue holds the type, the colour, the gender or the brand, and where captions name them."""
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from common.captions import WITHOUT_SPACES, fold
+from common.errors import InputError
 
 COLUMNS = {
     "type": ("articleType", "article_type", "product_type", "product_type_name", "item_type", "type", "category3",
@@ -21,6 +24,26 @@ def find_column(attributes: list[str], what: str) -> str | None:
     """The column, among the names of a catalogue's attributes, of "type", "colour", "gender" or "brand"."""
     lower = {name.lower(): name for name in reversed(attributes)}
     return next((lower[name.lower()] for name in COLUMNS[what] if name.lower() in lower), None)
+
+
+def named_column(name: str, columns: list[str], option: str, path: Path) -> str:
+    """The column that a user means; case, spaces, dashes and underscores do not count.
+
+    Raises:
+        InputError: there is none of that name; the message names the option, the nearest column and all of them.
+    """
+
+    def plain(text: str) -> str:
+        return re.sub(r"[\s_-]", "", text).lower()
+
+    if name in columns:
+        return name
+    by_plain = {plain(column): column for column in reversed(columns)}
+    if plain(name) in by_plain:
+        return by_plain[plain(name)]
+    nearest = by_plain[difflib.get_close_matches(plain(name), by_plain, n=1, cutoff=0)[0]]
+    listed = ", ".join(columns)
+    raise InputError(f"{option} {name}: no such column in {path}; the nearest is '{nearest}', there are: {listed}")
 
 
 PLURAL = re.compile(r"(?<=ss|sh|ch)es$|(?<=x)es$|(?<=\w\w[^s])s$")

@@ -5,13 +5,13 @@ from collections import Counter
 
 import pandas as pd
 
+from common.attributes import PLURAL
 from common.captions import fold
 
 ENOUGH = 5
 """Captions that must hold a word before it is judged whether it names a value."""
 SELDOM = 1 / 3
 """A word names a value if at least this share of the captions that hold it belongs to products with the value."""
-PLURAL = re.compile(r"(?<=ss|sh|ch)es$|(?<=x)es$|(?<=\w\w[^s])s$")
 
 Named = list[list[tuple[str, str]]]
 """For each caption the values that it names: as they stand there, and in the singular."""

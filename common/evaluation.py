@@ -18,7 +18,8 @@ from common.files import write_atomically
 from common.options import EvalOptions, read_config, with_recorded_data
 from common.report import comparison, fg101, graded, ledger, pages, probes, relevance, robustness, slices
 from common.report.intervals import figure_intervals
-from common.report.table import describe_recall, save_ranks
+from common.report.kept_ranks import Compared
+from common.report.table import describe_recall, ranks_table
 from common.splits import require_splits
 from common.validation import both_ranks, chance_figures, figures
 
@@ -36,21 +37,22 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
     """
     check(options)
     if options.run is None:
-        embedded, report, lines, charts = None, {}, [], []
+        embedded, report, lines, charts, runs = None, {}, [], [], []
     else:
         config = read_config(options.run, model_name)
         embedded = embed_split(options, config, sample)
         report, charts = measure(embedded, options, config)
         lines = describe(report)
         print("\n".join(lines))
+        runs = [Compared(options.run, options.split, config, ranks_table(embedded))]
         keep(report, embedded, options, config)
+    runs += [comparison.read(run, options.split) for run in options.compare]
+    charts.append(("Recall at K", "", partial(comparison.draw_curves, runs)))
     if options.compare:
-        runs = [comparison.read(run, options.split) for run in compared(options)]
         report["comparison"] = comparison.compare(runs)
         found = comparison.describe(report["comparison"])
         print("\n".join(found))
         lines += found
-        charts.append(("Recall at K of the compared runs", "", partial(comparison.draw_curves, runs)))
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.json, json.dumps(report, indent=2))
@@ -65,16 +67,12 @@ def check(options: EvalOptions) -> None:
     fg101.check(options)
     if options.pictures is not None:
         pages.check(options.pictures)
-    if options.compare and len(compared(options)) < 2:
+    if options.run is None and len(options.compare) < 2:
         raise InputError(f"--compare {options.compare[0]}: one run; name two, or name the first one with --run")
     if options.run is None:
         for name in ("by", "relevance", "protocol", "record"):
             if getattr(options, name):
                 raise InputError(f"--{name} is about a run: name it with --run; --compare alone reads kept ranks only")
-
-
-def compared(options: EvalOptions) -> list[Path]:
-    return [*([options.run] if options.run else []), *options.compare]
 
 
 def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[], Path]) -> Embedded:
@@ -143,7 +141,10 @@ def keep(report: dict[str, Any], embedded: Embedded, options: EvalOptions, confi
     """Leave the ranks and the charts in the run, and the figures in the ledger where that is asked for."""
     catalogue = embedded.data.catalogue
     if catalogue.fingerprint == config["data"]["fingerprint"]:
-        save_ranks(options.run / f"ranks-{options.split}.parquet", embedded)
+        file = options.run / f"ranks-{options.split}.parquet"
+        part = file.with_suffix(".part")
+        ranks_table(embedded).to_parquet(part)
+        part.replace(file)
     else:
         print("the ranks are not kept in the run, because this is not the data it was trained on")
         if options.compare:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 TIE = 1e-6
 MANY = 32  # relevant items a query: above that, one sorted search is cheaper than a comparison for each
+CACHED = 2**18  # numbers made float64 at a time: larger temporaries leave the processor's cache and take far longer
 FEW = 1 / 64  # of a block's scores: above that, scoring all of it again is cheaper than picking pairs
 
 
@@ -36,7 +37,7 @@ def count_ahead(
         # the queries with the most relevant items first: those with more than k are the first ones of a chunk
         order = counts.argsort(descending=True, stable=True)
         row = order.argsort()[query]
-        score = _score_pairs(queries, gallery, query, item, max_scores)
+        score = _score_pairs(queries, gallery, query, item)
         packed = score.argsort(descending=True)
         packed = packed[row[packed].argsort(stable=True)]  # row by row, the best relevant item of a row first
         limit = score[packed] - TIE
@@ -73,16 +74,14 @@ def _count_blocks(
                 scores = buffer[: len(query) * len(items)].view(len(query), len(items))
                 torch.mm(query.unit(torch.float32), items_float.T, out=scores)
                 scores[r, c] = -inf  # relevant items are never ahead
-                found = _count_quickly(scores, query, items, bar, count, max_scores)
+                found = _count_quickly(scores, query, items, bar, count)
             if found is None:
                 found = _count_exactly(query, items, r, c, bar, count, max_scores)
             ahead += found
     return torch.cat(aheads)
 
 
-def _count_quickly(
-    scores: Tensor, query: "_Units", items: "_Units", limit: Tensor, counts: Tensor, max_scores: int
-) -> Tensor | None:
+def _count_quickly(scores: Tensor, query: "_Units", items: "_Units", limit: Tensor, counts: Tensor) -> Tensor | None:
     """(r,) irrelevant items that reach each limit, by float32 scores (q, g) and, for those too close to it, by
     float64 ones; None if too many are close. The queries with most limits come first."""
     # A float32 dot product of unit vectors is off by at most D roundings of 2**-24, in whatever order it is
@@ -100,7 +99,7 @@ def _count_quickly(
         if pairs is None:
             return None
         again = place[pairs[0]]
-        found.index_add_(0, again, (_score_pairs(query, items, *pairs, max_scores) >= limit[again]).long())
+        found.index_add_(0, again, (_score_pairs(query, items, *pairs) >= limit[again]).long())
     return found
 
 
@@ -146,26 +145,28 @@ def places(counts: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Units:
-    """Embeddings (N, D) with their norms (N, 1): some at a time are made unit vectors, all might not fit."""
+    """Embeddings (N, D) with their norms (N, 1): some at a time are made unit vectors, all might not fit.
+    step: rows whose float64 copy is small."""
 
     emb: Tensor
     norm: Tensor
+    step: int
 
     @classmethod
     def read(cls, emb: Tensor, name: str, max_scores: int) -> "_Units":
-        pieces = emb.split(max(1, max_scores // max(1, emb.shape[1])))
+        step = max(1, min(max_scores, CACHED) // max(1, emb.shape[1]))
         norm = emb.new_empty(len(emb), 1, dtype=torch.float64)
-        for piece, out in zip(pieces, norm.split(len(pieces[0])), strict=True):
+        for piece, out in zip(emb.split(step), norm.split(step), strict=True):
             out.copy_(piece.double().norm(dim=1, keepdim=True))
         if not norm.isfinite().all():
-            check_finite(torch.cat([piece.isfinite().all(1) for piece in pieces]), f"{name} row")
-        return cls(emb, norm.where(norm > 0, 1))  # zero vectors stay zero
+            check_finite(torch.cat([piece.isfinite().all(1) for piece in emb.split(step)]), f"{name} row")
+        return cls(emb, norm.where(norm > 0, 1), step)  # zero vectors stay zero
 
     def __len__(self) -> int:
         return len(self.emb)
 
     def __getitem__(self, rows: Tensor | slice) -> "_Units":
-        return _Units(self.emb[rows], self.norm[rows])
+        return _Units(self.emb[rows], self.norm[rows], self.step)
 
     @property
     def width(self) -> int:
@@ -173,15 +174,17 @@ class _Units:
 
     def unit(self, dtype: torch.dtype) -> Tensor:
         """(N, D) of length 1 or 0, divided in float64."""
-        return torch.div(self.emb, self.norm, out=torch.empty_like(self.emb, dtype=dtype))
+        unit = torch.empty_like(self.emb, dtype=dtype)
+        for emb, norm, out in zip(*(x.split(self.step) for x in (self.emb, self.norm, unit)), strict=True):
+            torch.div(emb, norm, out=out)
+        return unit
 
 
-def _score_pairs(queries: _Units, gallery: _Units, query: Tensor, item: Tensor, max_scores: int) -> Tensor:
-    """(r,) float64 cosines of pairs, so many at a time that their embeddings stay in a processor's cache."""
-    step = max(1, min(max_scores, 2**18) // queries.width)
+def _score_pairs(queries: _Units, gallery: _Units, query: Tensor, item: Tensor) -> Tensor:
+    """(r,) float64 cosines of pairs."""
     score = torch.empty_like(query, dtype=torch.float64)
-    # written in place: a list of small results between the large temporaries would leave holes in the memory
-    for q, i, out in zip(query.split(step), item.split(step), score.split(step), strict=True):
+    # in place: a list of small results, allocated between large temporaries, would leave holes in the memory
+    for q, i, out in zip(*(x.split(queries.step) for x in (query, item, score)), strict=True):
         torch.sum(queries[q].unit(torch.float64) * gallery[i].unit(torch.float64), dim=1, out=out)
     return score
 

@@ -309,7 +309,7 @@ def test_a_column_is_found_in_another_case(tmp_path):
 @pytest.mark.parametrize(
     ("category", "attributes", "message"),
     [
-        ("artikelType", ATTRIBUTES, r"--category artikelType: .*nearest is 'articleType', its columns are \['article"),
+        ("artikelType", ATTRIBUTES, r"--category artikelType: .*nearest is 'articleType', there are: article"),
         (None, ATTRIBUTES, r"needs --category COLUMN; the columns of shop\.csv are \['articleType', 'baseColour'\]"),
         ("kind", [], "has no column besides"),
     ],

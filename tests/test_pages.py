@@ -525,6 +525,7 @@ def test_all_pages_open_from_disk_and_are_legible(browser, width, scheme, tmp_pa
     text = ["a line of the report that is far longer than any phone is wide " * 4]
     pages.write(folder, report_of(embedded), embedded, [("Curves", "Two runs.", squares)], text)
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.set_default_timeout(120_000)  # a busy machine
     asked, trouble = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("requestfailed", lambda request: trouble.append(request.url))

@@ -5,7 +5,6 @@ and kept in a file, so that another model meets the very same candidates. Its re
 gallery, and the two cannot be compared.
 """
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.attributes import named_column
 from common.catalogue import Catalogue
 from common.embedding import Embedded
 from common.errors import InputError
@@ -37,7 +37,7 @@ def check(options: EvalOptions) -> None:
 
 
 def category_column(catalogue: Catalogue, category: str | None) -> str:
-    """The attribute column that --category names, in its own case or in another.
+    """The attribute column that --category names.
 
     Raises:
         InputError: none is named, or the catalogue has no such column.
@@ -47,15 +47,7 @@ def category_column(catalogue: Catalogue, category: str | None) -> str:
         raise InputError(f"--protocol fg101: {catalogue.path} has no column besides id, image and caption")
     if category is None:
         raise InputError(f"--protocol fg101 needs --category COLUMN; the columns of {catalogue.path} are {columns}")
-    lower = {name.lower(): name for name in reversed(columns)}
-    found = category if category in columns else lower.get(category.lower())
-    if found is None:
-        nearest = difflib.get_close_matches(category.lower(), lower, n=1, cutoff=0)[0]
-        raise InputError(
-            f"--category {category}: no such column in {catalogue.path}; the nearest is '{lower[nearest]}', "
-            f"its columns are {columns}"
-        )
-    return found
+    return named_column(category, columns, "--category", catalogue.path)
 
 
 def measure(embedded: Embedded, category: str | None, file: Path) -> dict[str, Any]:

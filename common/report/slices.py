@@ -3,9 +3,7 @@
 Only the queries are sliced: each is still ranked against the full gallery.
 """
 
-import difflib
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ import pandas as pd
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+from common.attributes import named_column
 from common.batches import Gallery
 from common.captions import words
 from common.catalogue import Catalogue
 from common.embedding import Embedded
-from common.errors import InputError
 from common.monitoring import DIRECTIONS
 from common.recall import CUTOFFS
 from common.report.intervals import LEVEL, query_values, rate_interval
@@ -36,26 +34,12 @@ LONGEST = 40
 
 
 def find_slicing(column: str, catalogue: Catalogue) -> str:
-    """The attribute that is meant, or `CAPTION_LENGTH`; case, spaces, dashes and underscores do not count.
+    """The attribute that is meant, or `CAPTION_LENGTH`.
 
     Raises:
         InputError: there is none of that name.
     """
-
-    def plain(name: str) -> str:
-        return re.sub(r"[\s_-]", "", name).lower()
-
-    names = [*catalogue.attributes, CAPTION_LENGTH]
-    if column in names:
-        return column
-    by_plain = {plain(name): name for name in reversed(names)}
-    if plain(column) in by_plain:
-        return by_plain[plain(column)]
-    nearest = by_plain[difflib.get_close_matches(plain(column), by_plain, n=1, cutoff=0)[0]]
-    raise InputError(
-        f"--by {column}: no such column in {catalogue.path}; the nearest is '{nearest}', "
-        f"its columns are {', '.join(catalogue.attributes) or '(none)'}, and there is '{CAPTION_LENGTH}'"
-    )
+    return named_column(column, [*catalogue.attributes, CAPTION_LENGTH], "--by", catalogue.path)
 
 
 def measure(embedded: Embedded, column: str) -> dict[str, Any]:

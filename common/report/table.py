@@ -1,6 +1,5 @@
 """The first part of the report: recall over the full gallery, and the ranks that are left in the run."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -44,8 +43,8 @@ def table_line(name: str, row: dict[str, float]) -> str:
     return f"{name:15}{recalls}{median}{row['mean_rank']:9.1f}{row['MRR']:8.4f}{row['mAP']:8.4f}"
 
 
-def save_ranks(file: Path, embedded: Embedded) -> None:
-    """Leave the rank and the group of every query in the run, so that runs can be compared without their models."""
+def ranks_table(embedded: Embedded) -> pd.DataFrame:
+    """The rank and the group of every query: what is left in the run, to compare runs without their models."""
     gallery, ranks = embedded.gallery, embedded.ranks
     product_of_image = gallery.product_images.groupby("image")["product"].first()
     frames = [
@@ -62,6 +61,4 @@ def save_ranks(file: Path, embedded: Embedded) -> None:
             ("text_to_image", gallery.captions, gallery.caption_group),
         )
     ]  # fmt: skip
-    part = file.with_suffix(".part")
-    pd.concat(frames, ignore_index=True).to_parquet(part)
-    part.replace(file)
+    return pd.concat(frames, ignore_index=True)

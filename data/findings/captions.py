@@ -27,7 +27,9 @@ def contradiction_findings(rows: pd.DataFrame, attributes: Iterable[str]) -> dic
         counts = kinds.value_counts()
         # a case of each kind, then a second one of each: the first ones show what there is
         order = pd.DataFrame({"nth": kinds.groupby(kinds).cumcount(), "rare": -kinds.map(counts).astype(int)})
-        cases = [Case(f"{name}: {kinds[row]}", [row]) for row in order.sort_values(["nth", "rare"], kind="stable").index]
+        cases = [
+            Case(f"{name}: {kinds[row]}", [row]) for row in order.sort_values(["nth", "rare"], kind="stable").index
+        ]
         found[f"contradictions_{name}"] = Finding(
             "Captions against attributes",
             f"captions that name another '{name}' than the column, and not its own",
