@@ -65,7 +65,7 @@ def test_the_same_figures_again_are_fine_others_are_not_overwritten(run, folder,
 
 @pytest.mark.parametrize("name", ["../tiny", "Tiny", "a/b", "", ".hidden", "two words"])
 def test_names_that_make_no_good_file_are_refused(name, run, folder, monkeypatch):
-    with pytest.raises(InputError, match="--record .*: expected small letters, digits"):
+    with pytest.raises(InputError, match=r"--record .*: expected small letters, digits"):
         evaluate(monkeypatch, run, "--record", name)
     assert not folder.exists()
 
@@ -93,13 +93,14 @@ def record(model: str = "siamese", seed: int = 0, recall: float = 10.0, products
         "report": {
             "model": model,
             "gallery": {"images": products, "texts": 40, "products": products},
-            **{direction: figures for direction in DIRECTIONS},
+            **dict.fromkeys(DIRECTIONS, figures),
             "rsum": 6 * recall,
-            "interval": {**{direction: bounds for direction in DIRECTIONS}, "rsum": [6 * recall - 6, 6 * recall + 6]},
+            "interval": {**dict.fromkeys(DIRECTIONS, bounds), "rsum": [6 * recall - 6, 6 * recall + 6]},
             "chance": {direction: {"R@1": 1.0, "R@5": 2.0, "R@10": 3.0} for direction in DIRECTIONS},
         },
         "catalogue": {"name": "shop.csv", "fingerprint": f"f{products}"},
-        "hyperparameters": {"image_encoder": "efficientnet-lite0", "image_weights": "imagenet", "seed": seed, **settings},
+        "hyperparameters": {"image_encoder": "efficientnet-lite0", "image_weights": "imagenet", "seed": seed}
+        | settings,
         "training": {"epochs": 5, "seconds": 120.0},
         "parameters": {"total": 2_000_000, "trained": 1_000_000},
         "hardware": {"device": "CPU, 2 threads", "cores": 2},
