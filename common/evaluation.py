@@ -47,7 +47,8 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
         runs = [Compared(options.run, options.split, config, ranks_table(embedded))]
         keep(report, embedded, options, config)
     runs += [comparison.read(run, options.split) for run in options.compare]
-    charts.append(("Recall at K", "", partial(comparison.draw_curves, runs)))
+    text = "The share of queries with a right item among the first K results, by K. Higher and further left is better."
+    charts.append(("Recall at K", text, partial(comparison.draw_curves, runs)))
     if options.compare:
         report["comparison"] = comparison.compare(runs)
         found = comparison.describe(report["comparison"])
@@ -116,7 +117,8 @@ def measure(
     charts: list[pages.Chart] = []
     if options.by:
         report["by"] = [slices.measure(embedded, column) for column in options.by]
-        charts = [(f"Recall by {found['column']}", "", partial(slices.draw, found)) for found in report["by"]]
+        text = "R@10 of the queries with each value, worst first, with 95% intervals: wide ones have few queries."
+        charts = [(f"Recall by {found['column']}", text, partial(slices.draw, found)) for found in report["by"]]
     if options.relevance is not None:
         report["relevance"] = relevance.measure(embedded, relevance.read(options.relevance))
     if options.protocol is not None:
