@@ -64,11 +64,19 @@ def galleries(records: list[dict[str, Any]]) -> list[tuple[list[dict[str, Any]],
 
 
 def rows_of(records: list[dict[str, Any]]) -> list[Row]:
-    """The systems, the one that finds least first."""
+    """The systems, the one that finds least first.
+
+    Raises:
+        InputError: a training is recorded twice.
+    """
     systems: dict[str, Row] = {}
     for record in records:
         settings = {key: value for key, value in record["hyperparameters"].items() if key != "seed"}
         systems.setdefault(digest([record["report"]["model"], settings]), []).append(record)
+    for row in systems.values():
+        seeds = [record["hyperparameters"]["seed"] for record in row]
+        if len(set(seeds)) < len(seeds):
+            raise InputError(f"{LEDGER}: {name_of(row)} is recorded twice with one seed (seeds {seeds}); delete one")
     return sorted(systems.values(), key=lambda row: mean(row, "rsum"))
 
 
@@ -81,14 +89,15 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
     rows = rows_of(records)
     first = records[0]
     gallery, chance = first["report"]["gallery"], first["report"]["chance"]
-    hardware = " and ".join(sorted({f"{r['hardware']['device']} of {r['hardware']['cores']} cores" for r in records}))
+    hardware = " and ".join(sorted({f"{r['hardware']['device']}, {r['hardware']['cores']} cores" for r in records}))
     versions = ", ".join(sorted({record["versions"]["torch"].split("+")[0] for record in records}))
     at_chance = ["chance", *(recalls([chance[d][f"R@{k}"] for k in CUTOFFS], 2) for d in DIRECTIONS)]
     at_chance += [f"{sum(chance[d][f'R@{k}'] for d in DIRECTIONS for k in CUTOFFS):.1f}", "", ""]
     return [
         f"Full test split of `{first['catalogue']['name']}`: {gallery['products']:,} products, {gallery['images']:,} "
         f"images, {gallery['texts']:,} distinct captions; per cent. ± is the standard deviation over seeds, the "
-        f"range of rSum the 95% interval over the tested products. {hardware}, torch {versions}.",
+        "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds). "
+        f"{hardware}, torch {versions}.",
         "",
         "| model | "
         + " | ".join(f"{words} R@1 / R@5 / R@10" for words in DIRECTIONS.values())

@@ -16,7 +16,7 @@ from common.errors import InputError
 from common.images import DecodedImages, open_images
 from common.near_duplicates import photographs
 from common.options import CatalogueOptions
-from common.splits import Splits, split_catalogue
+from common.splits import Splits, find_groups, split_catalogue
 
 NO_LABEL = -100
 """The label that torch's cross entropy leaves out."""
@@ -253,6 +253,9 @@ class Gallery:
         caption, _ = pd.factorize(rows["caption"].map(fold))
         captions = rows["caption"].groupby(caption).first().tolist()
         pairs = rows.assign(image=image, caption=caption).reset_index(drop=True)
+        if "group" in pairs:  # a caption may be shared by groups, where captions do not link
+            number, _ = find_groups({"product": pairs["group"].to_numpy(), "caption": caption})
+            pairs["group"] = pairs["group"].groupby(number).transform("min")
         product_images = pairs[["product", "image"]].drop_duplicates()
         product_captions = pairs[["product", "caption"]].drop_duplicates()
         relevant = product_images.merge(product_captions, on="product")[["image", "caption"]].drop_duplicates()

@@ -180,7 +180,7 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     attributes = {
         f"{name} (attribute)" if name in OUR_NAMES else name: frame[name]
         for name in frame.columns
-        if name not in chosen.values()
+        if name not in chosen.values() and (frame[name] != "").any()
     }
     result = pd.DataFrame(tidy_rows | attributes)
     # without an id every image is a product of its own

@@ -26,7 +26,7 @@ TRAIN_PRODUCTS = "train_products.json"
 OWN_FILES = (
     CONFIG, MODEL, STATE, TRAIN_PRODUCTS, VOCABULARY_FILE, TRANSFORMER_FOLDER,
     "metrics.jsonl", "curves.png", "tensorboard", "ranks-*.parquet", "fg101-*.parquet",
-    "recall-by-*.png", "*.part",
+    "recall-by-*.png", "*.part", "*.part.*",
 )  # fmt: skip
 """Everything that a training or an evaluation leaves in a run folder."""
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from common.batches import Data, Gallery, Texts, load_data
 from common.captions import describe_unknown
+from common.catalogue import digest
 from common.checkpoints import TRAIN_PRODUCTS, load_model
 from common.devices import choose_device
 from common.devices import describe as describe_device
 from common.embedding import Embedded, embed_images, embed_texts
 from common.errors import InputError
-from common.files import write_atomically
+from common.files import replacing, write_atomically
 from common.options import EvalOptions, read_config, with_recorded_data
 from common.report import comparison, fg101, graded, ledger, pages, probes, relevance, robustness, slices
 from common.report.intervals import figure_intervals
@@ -36,17 +37,15 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
         InputError: a run, the catalogue, a column or a file cannot be used, or options contradict each other.
     """
     check(options)
-    if options.run is None:
-        embedded, report, lines, charts, runs = None, {}, [], [], []
-    else:
+    runs = [comparison.read(run, options.split) for run in options.compare]
+    embedded, report, lines, charts = None, {}, [], []
+    if options.run is not None:
         config = read_config(options.run, model_name)
         embedded = embed_split(options, config, sample)
         report, charts = measure(embedded, options, config)
         lines = describe(report)
         print("\n".join(lines))
-        runs = [Compared(options.run, options.split, config, ranks_table(embedded))]
-        keep(report, embedded, options, config)
-    runs += [comparison.read(run, options.split) for run in options.compare]
+        runs.insert(0, Compared(options.run, options.split, config, ranks_table(embedded)))
     text = "The share of queries with a right item among the first K results, by K. Higher and further left is better."
     charts.append(("Recall at K", text, partial(comparison.draw_curves, runs)))
     if options.compare:
@@ -60,6 +59,8 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
         print(f"figures written to {options.json}")
     if options.pictures is not None:
         print(f"pages written; open {pages.write(options.pictures, report, embedded, charts, lines)}")
+    if embedded is not None:
+        keep(report, embedded, options, config)
 
 
 def check(options: EvalOptions) -> None:
@@ -68,10 +69,14 @@ def check(options: EvalOptions) -> None:
     fg101.check(options)
     if options.pictures is not None:
         pages.check(options.pictures)
+    if options.json is not None and options.json.is_dir():
+        raise InputError(f"--json {options.json}: a folder; name a file")
+    if options.relevance is not None:
+        relevance.read(options.relevance)
     if options.run is None and len(options.compare) < 2:
         raise InputError(f"--compare {options.compare[0]}: one run; name two, or name the first one with --run")
     if options.run is None:
-        for name in ("by", "relevance", "protocol", "record"):
+        for name in ("data", "by", "relevance", "protocol", "record"):
             if getattr(options, name):
                 raise InputError(f"--{name} is about a run: name it with --run; --compare alone reads kept ranks only")
 
@@ -86,7 +91,14 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
         slices.find_slicing(column, data.catalogue)
     if options.protocol is not None:
         fg101.category_column(data.catalogue, options.category)
-    warn_if_trained_on(data, options, config)
+    seen = warn_if_trained_on(data, options, config)
+    if options.record is not None and seen:
+        raise InputError(f"--record {options.record}: {seen:,} of the tested products were trained on")
+    other_data = data.catalogue.fingerprint != config["data"]["fingerprint"]
+    for name in ("record", "compare"):
+        if other_data and getattr(options, name):
+            raise InputError(f"--{name}: {data.catalogue.path} is not the data that {options.run} was trained on; "
+                             f"leave out --data, or --{name}")  # fmt: skip
     if options.split != "all":
         require_splits(data.splits, (options.split,), data.catalogue.path)
     gallery = Gallery.of(data.rows(options.split))
@@ -122,7 +134,8 @@ def measure(
     if options.relevance is not None:
         report["relevance"] = relevance.measure(embedded, relevance.read(options.relevance))
     if options.protocol is not None:
-        file = options.candidates or kept_file(embedded, options, config, f"fg101-{options.category}", ".parquet")
+        column = fg101.category_column(embedded.data.catalogue, options.category)
+        file = options.candidates or kept_file(embedded, options, config, f"fg101-{column}", ".parquet")
         report["fg101"] = fg101.measure(embedded, options.category, file)
     return report, charts
 
@@ -142,20 +155,18 @@ def describe(report: dict[str, Any]) -> list[str]:
 def keep(report: dict[str, Any], embedded: Embedded, options: EvalOptions, config: dict[str, Any]) -> None:
     """Leave the ranks and the charts in the run, and the figures in the ledger where that is asked for."""
     catalogue = embedded.data.catalogue
-    if catalogue.fingerprint == config["data"]["fingerprint"]:
-        file = options.run / f"ranks-{options.split}.parquet"
-        part = file.with_suffix(".part")
-        ranks_table(embedded).to_parquet(part)
-        part.replace(file)
-    else:
-        print("the ranks are not kept in the run, because this is not the data it was trained on")
-        if options.compare:
-            raise InputError(f"--run {options.run}: evaluated on other data than it was trained on, so that there are "
-                             "no ranks to compare; leave out --data, or --compare")  # fmt: skip
-    for found in report.get("by", []):
-        file = kept_file(embedded, options, config, f"recall-by-{found['column']}", ".png")
-        slices.draw(found, file)
-        print(f"chart: {file}")
+    try:
+        if catalogue.fingerprint == config["data"]["fingerprint"]:
+            with replacing(options.run / f"ranks-{options.split}.parquet") as part:
+                ranks_table(embedded).to_parquet(part)
+        else:
+            print("the ranks are not kept in the run, because this is not the data it was trained on")
+        for found in report.get("by", []):
+            file = kept_file(embedded, options, config, f"recall-by-{found['column']}", ".png")
+            slices.draw(found, file)
+            print(f"chart: {file}")
+    except OSError as error:  # a run on a read-only disk can be evaluated all the same
+        print(f"the ranks and charts are not kept in the run, it cannot be written to ({error})")
     if options.record is not None:
         file = ledger.record(options.record, report, options.run, config, catalogue.fingerprint)
         print(f"recorded: {file}; assets/write_results.py writes the results table from there")
@@ -165,12 +176,13 @@ def kept_file(embedded: Embedded, options: EvalOptions, config: dict[str, Any], 
     """Where something about a split is kept in the run folder; other data than the run's have names of their own."""
     fingerprint = embedded.data.catalogue.fingerprint
     other = "" if fingerprint == config["data"]["fingerprint"] else f"-{fingerprint}"
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return options.run / f"{plain}-{options.split}{other}{suffix}"
+    plain = re.sub(r"[^\w ]", "", name.lower()).replace(" ", "-")
+    odd = "" if re.fullmatch(r"[\w -]+", name) else f"-{digest(name)[:6]}"  # signs that a file's name cannot have
+    return options.run / f"{plain}{odd}-{options.split}{other}{suffix}"
 
 
-def warn_if_trained_on(data: Data, options: EvalOptions, config: dict[str, Any]) -> None:
-    """Say when the data is not what the run recorded, or holds products that the run was trained on."""
+def warn_if_trained_on(data: Data, options: EvalOptions, config: dict[str, Any]) -> int:
+    """How many of the products the run was trained on; says so, and when the data is not what the run recorded."""
     changed = config["data"]["fingerprint"] != data.catalogue.fingerprint
     if changed and options.data is None:
         print("warning: the data has changed since the run was trained; products may have been trained on")
@@ -186,3 +198,4 @@ def warn_if_trained_on(data: Data, options: EvalOptions, config: dict[str, Any])
             f"warning: {seen:,} of the {len(evaluated):,} products of the {options.split} split were trained on; "
             "the figures say nothing about new products"
         )
+    return seen

@@ -89,9 +89,9 @@ def close_hashes(hashes: np.ndarray, distance: int = HASH_DISTANCE) -> np.ndarra
     Two such hashes are equal in at least one of distance + 1 bands of bits: only those that share a band are compared.
     """
     bands = np.array_split(np.arange(64, dtype=np.uint64), distance + 1)
+    masks = [np.bitwise_or.reduce(np.uint64(1) << band) for band in bands]
     found = [np.empty(0, dtype=np.int64)]
-    for band in bands:
-        mask = np.bitwise_or.reduce(np.uint64(1) << band)
+    for number, mask in enumerate(masks):
         order = np.argsort(hashes & mask, kind="stable")
         key, ordered = (hashes & mask)[order], hashes[order]
         # neighbours of neighbours in the sorted order, until no two of them share the band
@@ -99,10 +99,14 @@ def close_hashes(hashes: np.ndarray, distance: int = HASH_DISTANCE) -> np.ndarra
             first = np.flatnonzero(key[:-step] == key[step:])
             if len(first) == 0:
                 break
-            near = first[np.bitwise_count(ordered[first] ^ ordered[first + step]) <= distance]
+            differ = ordered[first] ^ ordered[first + step]
+            near = np.bitwise_count(differ) <= distance
+            for earlier in masks[:number]:  # a pair is found in the first band that it shares
+                near &= (differ & earlier) != 0
+            near = first[near]
             a, b = order[near], order[near + step]
             found.append(np.minimum(a, b) * len(hashes) + np.maximum(a, b))
-    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(1, len(hashes))), axis=1)
+    return np.stack(np.divmod(np.sort(np.concatenate(found)), max(1, len(hashes))), axis=1)
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

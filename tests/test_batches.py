@@ -196,3 +196,14 @@ def test_a_photograph_repeated_for_each_caption_is_one_image_of_the_gallery(tmp_
     gallery = Gallery.of(merged.rows)
     assert (len(gallery.images), len(gallery.captions)) == (2, 3)
     assert merged.report.unusable == {REPEATED: ["row 2"]}
+
+
+def test_groups_that_share_a_caption_are_one_in_a_gallery():
+    """Where captions do not link, two groups may carry one caption: their queries are not independent."""
+    rows = pd.DataFrame({
+        "product": list("abcd"), "image": range(4), "caption": ["Red", "red ", "blue", "green"], "group": list("abcc"),
+    })  # fmt: skip
+    gallery = Gallery.of(rows)
+    assert gallery.image_group.tolist() == ["a", "a", "c", "c"]
+    assert gallery.caption_group.tolist() == ["a", "c", "c"]
+    assert gallery.sizes["groups"] == 2

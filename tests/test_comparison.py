@@ -230,7 +230,7 @@ def test_equal_runs_cannot_be_told_apart():
     assert not pair["told_apart"]
     assert [pair["image_to_text"][name] for name in ("better", "worse", "equal")] == [0, 0, 59]
     told = "\n".join(describe(compare([run_of("a", ranks), run_of("b", ranks)])))
-    assert "b and a have the same recall on every group of products" in told
+    assert "b and a have the same rSum on every group of products" in told
 
 
 @pytest.mark.parametrize(("differ", "apart"), [(4, False), (5, False), (6, True)])
@@ -257,7 +257,10 @@ def test_several_runs_share_the_error_by_bonferroni():
     assert four["difference"] == one["difference"]
     widths = [found["interval"][1] - found["interval"][0] for found in (one, four)]
     assert widths[1] / widths[0] == pytest.approx(2.498 / 1.960, rel=0.05)  # quantiles of the normal distribution
-    assert "98.75% for each of 4 differences is 95% for all together (Bonferroni)" in "\n".join(describe(together))
+    assert (
+        "98.75% for each of 4 differences is 95% for all runs together, one figure at a time (Bonferroni)"
+        in "\n".join(describe(together))
+    )
     assert "Bonferroni" not in "\n".join(describe(alone))
     differences = [pair["rsum"]["run"] - pair["rsum"]["baseline"] for pair in together["pairs"]]
     assert differences == pytest.approx([pair["rsum"]["difference"] for pair in together["pairs"]])

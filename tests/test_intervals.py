@@ -144,3 +144,17 @@ def test_every_figure_lies_in_its_interval():
             low, high = found[direction][name]
             assert low <= value <= high and low < high
     assert figure_intervals(ranks, groups) == found
+
+
+def test_directions_with_other_groups_are_refused():
+    ranks = {direction: ranks_of(np.array([1, 2, 3])) for direction in ("image_to_text", "text_to_image")}
+    groups = {"image_to_text": alone(3), "text_to_image": np.array(["p0", "p1", "p1"], dtype=object)}
+    with pytest.raises(ValueError, match="the same groups in both directions"):
+        figure_intervals(ranks, groups)
+
+
+def test_one_group_says_nothing():
+    group = np.array(["p"] * 10, dtype=object)
+    assert rate_interval(np.array([1.0, 0.0] * 5), group) == [0, 1]
+    found = figure_intervals({"image_to_text": ranks_of(np.array([1, 50] * 5))}, {"image_to_text": group})
+    assert found["image_to_text"]["R@1"] == [0, 100] and found["rsum"] == [0, 300]

@@ -171,6 +171,11 @@ def test_the_script_replaces_its_part_of_the_readme_and_nothing_else(folder, tmp
         write_results.main()
 
 
+def test_a_training_that_is_recorded_twice_is_refused():
+    with pytest.raises(InputError, match=r"recorded twice with one seed \(seeds \[4, 4\]\)"):
+        write_results.section([record(seed=4), record(seed=4)])
+
+
 def test_any_other_figure_gives_another_section():
     changed = copy.deepcopy(record())
     changed["report"]["rsum"] += 0.1

@@ -43,6 +43,15 @@ def test_figures_by_hand():
         assert low <= value <= high and value <= found["ceiling"][name] + 1e-12
 
 
+def test_an_image_of_two_relevant_products_is_one_relevant_item():
+    rows = pd.DataFrame({"product": ["p", "q"], "image": [0, 0], "caption": ["a", "b"]})
+    embedded = SimpleNamespace(
+        gallery=Gallery.of(rows), image_emb=torch.tensor([[1.0, 0]]), embed=lambda _: torch.tensor([[1.0, 0]])
+    )
+    found = relevance.measure(embedded, {"x": ["p", "q"]})
+    assert (found["Recall@1"], found["ceiling"]["Recall@1"], found["relevant"]) == (1, 1, 1)
+
+
 def test_the_table_shows_the_figures_and_the_ceiling():
     found = measured({"x": ["p"], "y": ["r", "gone"]}, torch.tensor([[1.0, 0], [0, 1]]))
     lines = [line.split() for line in relevance.describe(found)]

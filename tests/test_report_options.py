@@ -63,7 +63,7 @@ def test_two_methods_are_compared_without_their_models(runs, tmp_path, monkeypat
     words = ("--compare", runs["deep_cmpl"], runs["siamese"], "--json", tmp_path / "found.json")
     run_main(script("deep_cmpl", "eval"), monkeypatch, *words)
     told = capsys.readouterr().out
-    assert "the data can" in told
+    assert "the data can tell the two apart" in told or "the data cannot tell the two apart: " in told
     found = json.loads((tmp_path / "found.json").read_text())
     assert list(found) == ["comparison"]
     (pair,) = found["comparison"]["pairs"]
@@ -88,6 +88,8 @@ def test_an_evaluated_run_is_the_first_of_those_compared(runs, monkeypatch):
         (["--compare", "RUN", "RUN", "--by", "colour"], "--by is about a run: name it with --run"),
         (["--compare", "RUN", "RUN", "--record", "name"], "--record is about a run"),
         (["--compare", "RUN", "gone"], "gone: no run there"),
+        (["--compare", "RUN", "RUN", "--data", "shop.csv"], "--data is about a run"),
+        (["--run", "RUN", "--relevance", "gone.json"], "gone.json: cannot be read"),
         (["--run", "RUN", "--category", "colour"], "--category colour: only read with --protocol fg101"),
     ],
 )
@@ -99,7 +101,7 @@ def test_options_that_contradict_each_other(words, message, run, monkeypatch):
 def test_ranks_on_other_data_are_not_compared(runs, data, monkeypatch):
     few = data.with_name("few.csv")
     few.write_text("\n".join(data.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(InputError, match="evaluated on other data than it was trained on"):
+    with pytest.raises(InputError, match=r"--compare: .*few\.csv is not the data that"):
         evaluate(monkeypatch, runs["deep_cmpl"], "--data", few, "--compare", runs["siamese"])
     remove_caches(few)
 
@@ -152,7 +154,7 @@ def test_pages_of_compared_runs_alone(runs, tmp_path, monkeypatch):
     words = ("--compare", *runs.values(), "--pictures", folder)
     run_main(script("siamese", "eval"), monkeypatch, *words)
     text = (folder / "index.html").read_text()
-    assert "the data can" in text and len(list((folder / "charts").iterdir())) == 1
+    assert "tell the two apart" in text and len(list((folder / "charts").iterdir())) == 1
 
 
 def test_a_folder_of_something_else_is_refused_at_once(run, tmp_path, monkeypatch):
@@ -170,3 +172,34 @@ def test_overwrite_deletes_what_an_evaluation_left(run, data, tmp_path, monkeypa
     assert list(copied.glob("recall-by-*"))
     train(monkeypatch, data, copied, "--overwrite", epochs=1)
     assert not list(copied.glob("recall-by-*"))
+
+
+def test_figures_of_other_data_are_not_recorded(run, data, monkeypatch, tmp_path):
+    monkeypatch.setattr("common.report.ledger.LEDGER", tmp_path / "results")
+    few = data.with_name("few.csv")
+    few.write_text("\n".join(data.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(InputError, match=r"--record: .*few\.csv is not the data that"):
+        evaluate(monkeypatch, run, "--data", few, "--record", "few")
+    remove_caches(few)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_that_cannot_be_written_to_is_evaluated_all_the_same(run, monkeypatch, capsys):
+    def read_only(*_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("pandas.DataFrame.to_parquet", read_only)
+    assert evaluate(monkeypatch, run)["rsum"] > 0
+    assert "not kept in the run, it cannot be written to (read-only)" in capsys.readouterr().out
+
+
+def test_charts_of_odd_column_names_do_not_overwrite_each_other(run, data, monkeypatch):
+    odd = data.with_name("odd.csv")
+    frame = pd.read_csv(data, dtype=str)
+    frame.assign(**{"a/b": frame["colour"], "a b": frame["shape"], "颜色": frame["shape"]}).to_csv(odd, index=False)
+    evaluate(monkeypatch, run, "--data", odd, "--split", "all", "--by", "a/b", "a b", "颜色")
+    remove_caches(odd)
+    charts = list(run.glob("recall-by-*"))
+    assert len(charts) == 3
+    for chart in charts:
+        chart.unlink()

@@ -350,7 +350,7 @@ def test_what_is_printed():
     result = measure(bag_of_words(catalogue(brand=False)))
     lines = describe(result)
     assert lines[0] == "" and "36 images" in lines[1]
-    row = next(line for line in lines if line.startswith("brand removed  ")).split()
+    row = next(line for line in lines if line.startswith("opening removed ")).split()
     assert row[2:9] == ["36", "100.00", "50.00", "100.00", "100.00", "+0.00", "+0.00"]
     assert row[-5:] == ["0.0", "%", "->", "0.0", "%"]
     told = "\n".join(lines)

@@ -1,6 +1,5 @@
 """Lists of 101 candidates of one category: drawn, written and read."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from common.errors import InputError
+from common.files import replacing
 
 SIZE = 101
 QUERIES = 1_000
@@ -75,9 +75,8 @@ def write_lists(file: Path, lists: list[np.ndarray], ids: pd.Index) -> None:
         for draw, drawn in enumerate(lists)
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    pd.concat(frames, ignore_index=True).to_parquet(part)
-    part.replace(file)
+    with replacing(file) as part:
+        pd.concat(frames, ignore_index=True).to_parquet(part)
 
 
 def read_lists(file: Path, products: pd.DataFrame, column: str) -> list[np.ndarray]:

@@ -4,7 +4,6 @@ Two runs find easy queries easy and hard ones hard, so that the difference of a 
 its interval, by the bootstrap over groups of linked products, tells apart what two separate intervals do not.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from common.errors import InputError
+from common.files import replacing
 from common.monitoring import DIRECTIONS
 from common.recall import CUTOFFS
 from common.report.intervals import LEVEL, RESAMPLES, interval, resampled_means
@@ -138,7 +138,7 @@ def verdict(pair: dict[str, Any], baseline: str, level: float) -> str:
         found = "more" if difference > 0 else "less"
         return f"{pair['name']} finds {found} than {baseline}: {figures}; the data can tell the two apart"
     if pair["groups_that_differ"] == 0:
-        return f"{pair['name']} and {baseline} have the same recall on every group of products"
+        return f"{pair['name']} and {baseline} have the same rSum on every group of products"
     told = f"{pair['name']} against {baseline}: {figures}; the data cannot tell the two apart: "
     if excludes_zero(rsum) or not enough_groups(pair["groups_that_differ"], level):
         return f"{told}they differ in {pair['groups_that_differ']} groups of products, too few to judge by"
@@ -165,7 +165,10 @@ def describe(result: dict[str, Any]) -> list[str]:
         "of linked products",
     ]
     if len(pairs) > 1:
-        lines.append(f"  {level} for each of {len(pairs)} differences is {LEVEL:.0%} for all together (Bonferroni)")
+        lines.append(
+            f"  {level} for each of {len(pairs)} differences is {LEVEL:.0%} for all runs together, "
+            "one figure at a time (Bonferroni)"
+        )
     for pair in pairs:
         lines += describe_pair(pair, baseline, result["level"])
     return [
@@ -213,7 +216,6 @@ def draw_curves(runs: list[Compared], file: Path) -> None:
     figure.suptitle(f"recall@K on the {runs[0].split} split, full gallery")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(runs)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.stem}.{os.getpid()}.part{file.suffix}")
-    figure.savefig(part, dpi=110)
+    with replacing(file) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
-    part.replace(file)

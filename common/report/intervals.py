@@ -73,15 +73,18 @@ def rate_interval(values: np.ndarray, group: np.ndarray, scale: float = 1.0, lev
 def bounded(
     values: np.ndarray, group: np.ndarray, scale: float, found: list[float], level: float = LEVEL
 ) -> list[float]:
-    """The interval `found` by resampling, unless all values (Q,) are 0 or all are `scale`.
+    """The interval `found` by resampling, unless all values (Q,) are 0 or all are `scale`, or of one group.
 
-    Resampling sees no doubt there; the exact bound for a share of 0 or 1 among as many independent groups
-    (Clopper and Pearson 1934) is taken instead.
+    Resampling sees no doubt there. The exact bound for a share of 0 or 1 among as many independent groups (Clopper and
+    Pearson 1934) is taken instead; one group with anything between says nothing.
     """
-    doubt = 1 - ((1 - level) / 2) ** (1 / len(np.unique(group.astype(str))))
+    groups = len(np.unique(group.astype(str)))
+    doubt = 1 - ((1 - level) / 2) ** (1 / groups)
     if (values == scale).all():
         return [scale * (1 - doubt), scale]
-    return [0.0, scale * doubt] if (values == 0).all() else found
+    if (values == 0).all():
+        return [0.0, scale * doubt]
+    return found if groups > 1 else [0.0, scale]
 
 
 def query_values(ranks: Ranks) -> dict[str, np.ndarray]:
@@ -100,10 +103,15 @@ def figure_intervals(ranks: dict[str, Ranks], groups: dict[str, np.ndarray]) -> 
 
     Args:
         ranks: direction -> the ranks of its queries.
-        groups: direction -> (Q,) the group of each query; both directions have the same set of groups.
+        groups: direction -> (Q,) the group of each query.
+
+    Raises:
+        ValueError: the directions have different sets of groups, so that their resamples would not be the same.
     """
+    if len({frozenset(group) for group in groups.values()}) > 1:
+        raise ValueError("expected the same groups in both directions, found different ones")
     result: dict[str, object] = {}
-    rsum = np.zeros(RESAMPLES)
+    rsum, certain = np.zeros(RESAMPLES), []
     for direction, found in ranks.items():
         values, group = query_values(found), groups[direction]
         means = dict(zip(values, resampled_means(np.column_stack(list(values.values())), group).T, strict=True))
@@ -112,6 +120,9 @@ def figure_intervals(ranks: dict[str, Ranks], groups: dict[str, np.ndarray]) -> 
         intervals = {name: interval(replicates) for name, replicates in means.items()}
         for name, scale in SCALES.items():
             intervals[name] = bounded(values[name], group, scale, intervals[name])
+        certain += [intervals[f"R@{k}"] for k in CUTOFFS if intervals[f"R@{k}"] != interval(means[f"R@{k}"])]
         result[direction] = intervals
     result["rsum"] = interval(rsum)
+    if len(certain) == len(ranks) * len(CUTOFFS):  # resampling sees no doubt in any of its parts
+        result["rsum"] = [sum(low for low, _ in certain), sum(high for _, high in certain)]
     return result

@@ -14,6 +14,8 @@ from common.hyperparameters import Block, read_block
 from common.options import ROOT, EvalOptions
 
 LEDGER = ROOT / "assets" / "results"
+LEFT_OUT = ("run", "by", "relevance", "fg101", "comparison")
+"""Parts of a report that are not kept: a path of this machine, and what was asked for on the side."""
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -40,7 +42,7 @@ def record(name: str, report: dict[str, Any], run: Path, config: dict[str, Any],
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{run / 'metrics.jsonl'}: cannot be read ({error}); --record needs it") from None
     content = {
-        "report": {key: value for key, value in report.items() if key != "run"},
+        "report": {key: value for key, value in report.items() if key not in LEFT_OUT},
         "catalogue": {"name": report["catalogue"], "fingerprint": fingerprint},
         "hyperparameters": config["hyperparameters"],
         "command": command(config, report["catalogue"], read_block(ROOT / config["model"] / "README.md")),

@@ -45,12 +45,14 @@ def measure(embedded: Embedded, queries: dict[str, list[str]]) -> dict[str, Any]
     cannot be found ("missing" says how many). The interval draws queries, each for itself.
     """
     images_of = embedded.gallery.product_images.groupby("product")["image"].apply(list).to_dict()
-    pairs = [
-        (query, image)
-        for query, products in enumerate(queries.values())
-        for product in products
-        for image in images_of.get(product, [])
-    ]
+    pairs = sorted(
+        {  # an image may show several relevant products
+            (query, image)
+            for query, products in enumerate(queries.values())
+            for product in products
+            for image in images_of.get(product, [])
+        }
+    )
     relevant_items = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
     missing = torch.tensor([sum(product not in images_of for product in products) for products in queries.values()])
     scores = beir_scores(embedded.embed(list(queries)), embedded.image_emb, relevant_items, missing)

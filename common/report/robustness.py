@@ -226,16 +226,17 @@ def describe(result: dict[str, Any]) -> list[str]:
         f"{f'{LEVEL:.0%} interval':>18}{'unknown words':>22}",
     ]
     changes = {change: found for change, found in result["changes"].items() if found["captions"]}
+    names = CHANGES if result["brand"]["column"] else CHANGES | {"brand_removed": "opening removed"}
     for change, found in changes.items():
         written, changed = found["as_written"], found["changed"]
         bounds = "{:+.2f} to {:+.2f}".format(*found["interval"]["R@10"])
         unknown = "{:.1f} % -> {:.1f} %".format(*found["unknown_words"]) if found["unknown_words"] else "-"
         lines.append(
-            f"{CHANGES[change]:15}{found['captions']:9,}{written['R@1']:8.2f}{changed['R@1']:9.2f}"
+            f"{names[change]:15}{found['captions']:9,}{written['R@1']:8.2f}{changed['R@1']:9.2f}"
             f"{written['R@10']:8.2f}{changed['R@10']:9.2f}{found['difference']['R@10']:+12.2f}{bounds:>18}{unknown:>22}"
         )
-    lines += [f"{CHANGES[change]}, such as: {' -> '.join(found['example'])}" for change, found in changes.items()]
-    lines += [f"{CHANGES[change]}: changes no caption" for change in result["changes"] if change not in changes]
+    lines += [f"{names[change]}, such as: {' -> '.join(found['example'])}" for change, found in changes.items()]
+    lines += [f"{names[change]}: changes no caption" for change in result["changes"] if change not in changes]
     return lines + describe_brands(result["brand"])
 
 

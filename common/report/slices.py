@@ -3,7 +3,6 @@
 Only the queries are sliced: each is still ranked against the full gallery.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from common.batches import Gallery
 from common.captions import words
 from common.catalogue import Catalogue
 from common.embedding import Embedded
+from common.files import replacing
 from common.monitoring import DIRECTIONS
 from common.recall import CUTOFFS
 from common.report.intervals import LEVEL, query_values, rate_interval
@@ -202,10 +202,9 @@ def draw(result: dict[str, Any], file: Path) -> None:
     axes.set_title(plain_text(f"R@10 by {result['column']}, {shown}"))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=4, fontsize=8)
-    part = file.with_name(f"{file.stem}.part.png")
-    figure.savefig(part, dpi=110)
+    with replacing(file) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
-    os.replace(part, file)
 
 
 def shorten(name: str) -> str:

@@ -9,6 +9,8 @@ from common.monitoring import DIRECTIONS
 from common.recall import CUTOFFS
 from common.report.intervals import LEVEL, RESAMPLES
 
+FEW_GROUPS = 30
+
 
 def describe_recall(report: dict[str, Any]) -> list[str]:
     """The protocol and the table, as eval.py prints them."""
@@ -24,6 +26,7 @@ def describe_recall(report: dict[str, Any]) -> list[str]:
         "  a hit at K: an item of the same product (or with the same caption) is among the first K; ties count against",
         f"  {LEVEL:.0%} intervals: {RESAMPLES:,} bootstrap resamples of the {groups:,} groups of linked products; "
         "they do not cover the seed of the training",
+        *(["  so few groups give intervals that are too narrow: read them as such"] if groups < FEW_GROUPS else []),
         "",
         f"{'':15}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'median':>9}{'mean':>9}{'MRR':>8}{'mAP':>8}",
     ]

@@ -49,7 +49,7 @@ def title_finding(rows: pd.DataFrame) -> Finding:
     spelling = rows["caption"].groupby(folded).first()
     return Finding(
         "Captions", "products that share a caption with another product", int(shared),
-        "The caption does not tell these products apart: each counts as a hit for it, and they stay in one split.",
+        "The caption does not tell these products apart: each of them counts as a hit for it.",
         figures={
             "share_of_the_products": shared / rows["product"].nunique(),
             "distinct_captions": len(products),
