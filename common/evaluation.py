@@ -176,7 +176,7 @@ def kept_file(embedded: Embedded, options: EvalOptions, config: dict[str, Any], 
     """Where something about a split is kept in the run folder; other data than the run's have names of their own."""
     fingerprint = embedded.data.catalogue.fingerprint
     other = "" if fingerprint == config["data"]["fingerprint"] else f"-{fingerprint}"
-    plain = re.sub(r"[^\w ]", "", name.lower()).replace(" ", "-")
+    plain = re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-")
     odd = "" if re.fullmatch(r"[\w -]+", name) else f"-{digest(name)[:6]}"  # signs that a file's name cannot have
     return options.run / f"{plain}{odd}-{options.split}{other}{suffix}"
 
