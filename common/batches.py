@@ -13,13 +13,17 @@ from torch import Tensor
 from common.captions import Tokenizer, fold
 from common.catalogue import REPEATED, Catalogue, open_catalogue
 from common.errors import InputError
-from common.images import DecodedImages, open_images
+from common.images import DecodedImages, ImageFiles, open_images
 from common.near_duplicates import photographs
 from common.options import CatalogueOptions
+from common.processes import own_part
 from common.splits import Splits, find_groups, split_catalogue
 
 NO_LABEL = -100
 """The label that torch's cross entropy leaves out."""
+
+Images = np.ndarray | Tensor | ImageFiles
+"""All images (N, H, W, 3) uint8, or their features (N, F) float32, wherever they are."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
     print(f"catalogue: {path}")
     columns = (options.image_column, options.caption_column, options.id_column)
     catalogue = open_catalogue(path, *columns, options.image_root, options.strict)
-    images = open_images(catalogue, image_size)
+    images = open_images(catalogue, image_size, source=options.images_from)
     errors = pd.Series(images.errors, dtype="object")
     for reason, broken in errors.groupby(errors):
         catalogue = catalogue.without(catalogue.rows["image"].isin(broken.index), f"image cannot be decoded: {reason}")
@@ -99,23 +103,30 @@ class Texts:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batch(self, which: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The tokens (B, L) or features (B, G) on the device, and the lengths (B,) on the CPU."""
+    def subset(self, which: np.ndarray) -> "Texts":
+        """The captions with these numbers."""
+        return Texts(self.tokens[which], self.lengths[which])
+
+    def batch(self, which: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The tokens (B, L) or features (B, G), and the lengths (B,)."""
         lengths = torch.from_numpy(self.lengths[which])
         tokens = torch.from_numpy(self.tokens[which])
         if not tokens.is_floating_point():
             tokens = tokens[:, : int(lengths.max())]
-        return tokens.to(device), lengths
+        return tokens, lengths
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs of an image and a caption on the device.
+    """Pairs of an image and a caption.
+
+    Of several processes each holds the images and captions of b = B / processes pairs; what is known without
+    encoding is there for the whole batch.
 
     Attributes:
-        images: (B, 3, H, W) uint8, or the images' features (B, F) float32.
-        tokens: (B, L) int64, or the captions' features (B, G) float32.
-        lengths: (B,) int64, on the CPU.
+        images: (b, 3, H, W) uint8, or the images' features (b, F) float32.
+        tokens: (b, L) int64, or the captions' features (b, G) float32.
+        lengths: (b,) int64, on the CPU.
         positives: (B, B) bool, image i and text j are of the same product or have the same caption.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
         products: the product ids.
@@ -129,6 +140,27 @@ class Batch:
     labels: Tensor
     products: list[str]
     epoch: int = 0
+
+    def pin_memory(self) -> "Batch":
+        """A copy that a GPU can fetch by itself."""
+        return self.with_tensors(lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """The batch on a device, except for the lengths."""
+        moved = self.with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return replace(moved, lengths=self.lengths)
+
+    def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        names = ("images", "tokens", "lengths", "positives", "labels")
+        return replace(self, **{name: change(getattr(self, name)) for name in names})
+
+    def split(self, parts: int) -> list["Batch"]:
+        """The images and captions in equal parts, in order."""
+        pieces = (self.images.chunk(parts), self.tokens.chunk(parts), self.lengths.chunk(parts))
+        return [
+            replace(self, images=images, tokens=tokens, lengths=lengths)
+            for images, tokens, lengths in zip(*pieces, strict=True)
+        ]
 
 
 class Pairs:
@@ -144,7 +176,7 @@ class Pairs:
         InputError: there is no such column, or it is empty in all rows.
     """
 
-    def __init__(self, rows: pd.DataFrame, images: np.ndarray, tokenizer: Tokenizer, label_column: str = "") -> None:
+    def __init__(self, rows: pd.DataFrame, images: Images, tokenizer: Tokenizer, label_column: str = "") -> None:
         self.images = images
         self.image = rows["image"].to_numpy()
         self.products = rows["product"].to_numpy()
@@ -160,24 +192,25 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.image)
 
-    def with_features(self, images: np.ndarray | None = None, texts: Texts | None = None) -> "Pairs":
+    def with_features(self, images: Images | None = None, texts: Texts | None = None) -> "Pairs":
         """The same pairs with features (N, F) of all images, or of their captions, in place of the originals."""
         pairs = copy.copy(self)
         pairs.images = self.images if images is None else images
         pairs.texts = self.texts if texts is None else texts
         return pairs
 
-    def batch(self, which: np.ndarray, device: torch.device) -> Batch:
-        """The batch of the pairs with these numbers."""
-        tokens, lengths = self.texts.batch(which, device)
+    def batch(self, which: np.ndarray) -> Batch:
+        """The batch of the pairs with these numbers, this process's part of the images and captions."""
+        own = own_part(which)
+        tokens, lengths = self.texts.batch(own)
         product, caption = self.product[which], self.caption[which]
         positives = (product[:, None] == product) | (caption[:, None] == caption)
         return Batch(
-            images=gather(self.images, self.image[which], device),
+            images=take(self.images, self.image[own]),
             tokens=tokens,
             lengths=lengths,
-            positives=torch.from_numpy(positives).to(device),
-            labels=torch.from_numpy(self.labels[which]).to(device),
+            positives=torch.from_numpy(positives),
+            labels=torch.from_numpy(self.labels[which]),
             products=self.products[which].tolist(),
         )
 
@@ -193,10 +226,13 @@ def identity_labels(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, list[s
     return np.where(numbers < 0, NO_LABEL, numbers), list(classes)
 
 
-def gather(images: np.ndarray, which: np.ndarray, device: torch.device) -> Tensor:
-    """On the device: (B, 3, H, W) uint8 from images (N, H, W, 3) on disk, or (B, F) from features (N, F)."""
-    gathered = torch.from_numpy(images[which]).to(device)
-    return gathered if gathered.is_floating_point() else gathered.permute(0, 3, 1, 2)
+def take(images: Images, which: np.ndarray) -> Tensor:
+    """(B, 3, H, W) uint8 of images (N, H, W, 3), or (B, F) of features (N, F), where they are."""
+    if isinstance(images, Tensor):
+        taken = images[torch.from_numpy(which).to(images.device)]
+    else:
+        taken = torch.from_numpy(images[which])
+    return taken if taken.is_floating_point() else taken.permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,10 @@ class Catalogue:
         """The file or the bytes of every image, in the order of the image index."""
         return parquet.read_images(self.shards) if self.shards else iter(self.image_paths)
 
+    def image_source(self, number: int) -> Path | bytes | None:
+        """The file or the bytes of one image."""
+        return parquet.read_image(self.shards, number) if self.shards else self.image_paths[number]
+
     def image_state(self) -> str:
         """A hash of the names, sizes and times of the image files: it changes when an image may have."""
         files = self.shards or self.image_paths

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common import processes
 from common.errors import InputError
 
 
@@ -18,7 +19,7 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
+            return own_gpu(torch.cuda.current_device())
         if any(Path("/dev").glob("nvidia[0-9]*")):
             print(f"device: the CPU, although this machine has an NVIDIA GPU: {why_no_cuda()}")
         return torch.device("cpu")
@@ -32,7 +33,17 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"--device {name}: no CUDA GPU can be used here, {why_no_cuda()}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA GPUs, counted from 0")
-    return device
+    return own_gpu(device.index) if device.type == "cuda" else device
+
+
+def own_gpu(index: int | None) -> torch.device:
+    """The GPU with this index; with several processes on a machine each takes its own."""
+    if processes.count() > 1:
+        index, there = processes.number_on_machine(), torch.cuda.device_count()
+        if index >= there:
+            raise InputError(f"--nproc-per-node: more processes than this machine has CUDA GPUs ({there})")
+        torch.cuda.set_device(index)
+    return torch.device("cuda", index or 0)
 
 
 def why_no_cuda() -> str:
@@ -61,6 +72,19 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
 def encoding_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager:
     """The context in which an encoder runs; norms, logits and losses stay outside, in float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """The state of torch's random numbers on the CPU and on the device."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put such a state back; one that was taken on another kind of device as far as it goes."""
+    torch.set_rng_state(state["cpu"].cpu())
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
 def seed_everything(seed: int) -> None:

@@ -1,14 +1,16 @@
 """A catalogue's images and captions as a trained model's embeddings."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.batches import Data, Gallery, Texts, gather
+from common.batches import Data, Gallery, Images, Texts, take
 from common.captions import Tokenizer
+from common.loading import load, workers_for
 from common.recall import Ranks
 
 EMBEDDED_AT_ONCE = 256
@@ -16,12 +18,13 @@ EMBEDDED_AT_ONCE = 256
 
 @torch.inference_mode()
 def embed_images(
-    model: nn.Module, images: np.ndarray, which: np.ndarray, device: torch.device, show: bool = False
+    model: nn.Module, images: Images, which: np.ndarray, device: torch.device, show: bool = False
 ) -> Tensor:
     """image_emb (N, D) float32 of the images, decoded or as features, with these indices."""
     pieces = np.array_split(which, range(EMBEDDED_AT_ONCE, len(which), EMBEDDED_AT_ONCE))
-    bar = tqdm(pieces, desc="embedding images", unit="batch", disable=not show)
-    return torch.cat([model.encode_image(gather(images, piece, device)).float() for piece in bar])
+    loaded = load(partial(take, images), pieces, device, workers_for(images, device))
+    bar = tqdm(loaded, total=len(pieces), desc="embedding images", unit="batch", disable=not show)
+    return torch.cat([model.encode_image(batch).float() for batch in bar])
 
 
 @torch.inference_mode()
@@ -29,7 +32,8 @@ def embed_texts(model: nn.Module, texts: Texts, device: torch.device, show: bool
     """text_emb (M, D) float32 of captions."""
     pieces = np.array_split(np.arange(len(texts)), range(EMBEDDED_AT_ONCE, len(texts), EMBEDDED_AT_ONCE))
     bar = tqdm(pieces, desc="embedding texts", unit="batch", disable=not show)
-    return torch.cat([model.encode_text(*texts.batch(piece, device)).float() for piece in bar])
+    batches = (texts.batch(piece) for piece in bar)
+    return torch.cat([model.encode_text(tokens.to(device), lengths).float() for tokens, lengths in batches])
 
 
 @dataclass(frozen=True)

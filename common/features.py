@@ -1,18 +1,21 @@
 """Features of frozen encoders: computed once, kept on disk, and from then on in place of pixels and tokens."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.batches import Texts, gather
+from common.batches import Texts, take
 from common.catalogue import digest
 from common.devices import encoding_in
 from common.files import kept_array
+from common.loading import load, workers_for
+from common.processes import first_on_machine_first
 from common.session import Session
 
 ENCODED_AT_ONCE = 256
@@ -60,13 +63,23 @@ def image_features(session: Session, encoder: nn.Module) -> np.ndarray:
     pixels, content = session.images, list(session.data.images.digests)
     height, width = pixels.shape[1:3]
     name, what = session.settings.image_encoder, f"{height}x{width} images"
-    return kept_features(session, encoder, name, what, content, lambda which: (gather(pixels, which, session.device),))
+
+    def batches(pieces: list[np.ndarray]) -> Iterator[tuple[Tensor]]:
+        workers = workers_for(pixels, session.device)
+        return zip(load(partial(take, pixels), pieces, session.device, workers), strict=True)
+
+    return kept_features(session, encoder, name, what, content, batches)
 
 
 def text_features(session: Session, encoder: nn.Module, texts: Texts, what: str) -> Texts:
     """The captions as features (M, G) float32."""
     name, content = session.settings.text_encoder, texts.tokens.tolist()
-    features = kept_features(session, encoder, name, what, content, lambda which: texts.batch(which, session.device))
+
+    def batches(pieces: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        for tokens, lengths in map(texts.batch, pieces):
+            yield tokens.to(session.device), lengths
+
+    features = kept_features(session, encoder, name, what, content, batches)
     return replace(texts, tokens=features)
 
 
@@ -76,7 +89,7 @@ def kept_features(
     name: str,
     what: str,
     content: list,
-    batch: Callable[[np.ndarray], tuple[Tensor, ...]],
+    batches: Callable[[list[np.ndarray]], Iterator[tuple[Tensor, ...]]],
 ) -> np.ndarray:
     """Features from the cache, or from the encoder with a progress bar.
 
@@ -86,7 +99,7 @@ def kept_features(
         name: of the encoder.
         what: is encoded.
         content: identifies each of the N inputs.
-        batch: the inputs with these numbers.
+        batches: the inputs with each of these lists of numbers, on the device.
 
     Returns:
         (N, F) float32.
@@ -95,14 +108,14 @@ def kept_features(
     def encode(array: np.ndarray) -> None:
         pieces = np.array_split(np.arange(len(array)), range(ENCODED_AT_ONCE, len(array), ENCODED_AT_ONCE))
         with tqdm(total=len(array), desc=f"{name} features of {what}", unit=what.split()[-1][:-1]) as bar:
-            for piece in pieces:
-                array[piece] = features_of(encoder, session.precision, *batch(piece)).cpu().numpy()
+            for piece, inputs in zip(pieces, batches(pieces), strict=True):
+                array[piece] = features_of(encoder, session.precision, *inputs).cpu().numpy()
                 bar.update(len(piece))
 
     path = session.data.catalogue.path
     key = digest([weights_digest(encoder), str(session.precision), session.device.type, content])
     file_name = f"{path.name}-{digest(str(path))}-features-{what.replace(' ', '-')}-{name}"
-    with torch.inference_mode():
+    with torch.inference_mode(), first_on_machine_first():
         return kept_array(file_name, key, (len(content), encoder.dim), encode)
 
 

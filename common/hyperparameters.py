@@ -52,7 +52,7 @@ ImageEncoderName = Literal[
 TextEncoderName = Literal["bilstm", "bert"]
 FrozenTextEncoderName = Literal["word2vec", "bert"]
 Word2VecKind = Literal["skip-gram", "cbow"]
-Precision = Literal["default", "float32", "bfloat16"]
+Precision = Literal["default", "float32", "bfloat16", "auto"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,14 @@ class TrainingSettings:
 
     epochs: Count
     batch_size: Annotated[int, Range(2)]
+    accumulate: Count
     learning_rate: Rate
     weight_decay: Rate
     warmup: Fraction
     gradient_clip: Rate
     patience: CountOrZero
     precision: Precision
+    compile: bool
     seed: Seed
 
 

@@ -3,12 +3,14 @@
 import hashlib
 import io
 import json
+import math
 import os
 import re
+import shutil
 import struct
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +24,10 @@ from common.catalogue import Catalogue, digest
 from common.files import CACHE_FOLDER, remove_older, write_atomically
 
 WHITE = (255, 255, 255)
+THUMBNAIL = (32, 32)
+"""(height, width) at which images are compared and, without a cache of their own, checked."""
+LARGEST_SHARE = 0.9
+"""How much of the free disk a cache may take."""
 DECODED_AT_ONCE = 1024
 CACHE_VERSION = 1
 UPRIGHT = {
@@ -42,25 +48,32 @@ class DecodedImages:
     """Every image of a catalogue, decoded once.
 
     Attributes:
-        pixels: (N, H, W, 3) uint8, memory-mapped and read-only; white where an image is unreadable.
+        pixels: (N, H, W, 3) uint8, memory-mapped and read-only, or decoded when asked for; white where an
+            image is unreadable.
         digests: (N,) hash of each image's file content.
         errors: image index -> why it could not be decoded.
         remarks: what may surprise about the images, in words.
     """
 
-    pixels: np.ndarray
+    pixels: "np.ndarray | ImageFiles"
     digests: np.ndarray
     errors: dict[int, str]
     remarks: list[str]
 
 
-def open_images(catalogue: Catalogue, size: tuple[int, int], folder: Path = CACHE_FOLDER) -> DecodedImages:
+def open_images(
+    catalogue: Catalogue, size: tuple[int, int], folder: Path = CACHE_FOLDER, source: str = "disk"
+) -> DecodedImages:
     """The decoded images of a catalogue, from the cache if its image files have not changed.
 
     Args:
         size: (height, width) in pixels; the aspect ratio is kept and the rest padded with white.
         folder: where the caches lie; one a catalogue and size, older states of it are removed.
+        source: "files" to decode an image whenever it is asked for and cache only a thumbnail of each, "auto"
+            to do so where the disk has no room for the cache, anything else to use the cache in any case.
     """
+    if source == "files":
+        return decoded_on_the_fly(catalogue, size, folder)
     height, width = size
     where = f"{catalogue.path.name}-{digest(str(catalogue.path))}-{height}x{width}"
     key = digest([CACHE_VERSION, catalogue.image_state()])
@@ -69,9 +82,43 @@ def open_images(catalogue: Catalogue, size: tuple[int, int], folder: Path = CACH
         return load_cache(pixels_file, facts_file)
     except (OSError, ValueError, KeyError, EOFError):  # not there, or broken
         folder.mkdir(parents=True, exist_ok=True)
+        if source == "auto" and not fits_on_disk(catalogue, size, folder):
+            return decoded_on_the_fly(catalogue, size, folder)
         build_cache(catalogue, size, pixels_file, facts_file)
         remove_older(folder, where, pixels_file)
     return load_cache(pixels_file, facts_file)
+
+
+def fits_on_disk(catalogue: Catalogue, size: tuple[int, int], folder: Path) -> bool:
+    """Whether the cache would fit; prints so when it would not."""
+    needed, free = catalogue.image_count * math.prod(size) * 3, shutil.disk_usage(folder).free
+    fits = needed <= LARGEST_SHARE * free
+    if not fits:
+        print(f"images: a cache of {needed / 1e9:,.1f} GB would not fit in {folder}, {free / 1e9:,.1f} GB are free")
+    return fits
+
+
+def decoded_on_the_fly(catalogue: Catalogue, size: tuple[int, int], folder: Path) -> DecodedImages:
+    """What is known about the images from their thumbnails, and pixels that are decoded when asked for."""
+    return replace(open_images(catalogue, THUMBNAIL, folder), pixels=ImageFiles(catalogue, size))
+
+
+class ImageFiles:
+    """The images of a catalogue in place of an array (N, H, W, 3) uint8, decoded whenever they are asked for."""
+
+    def __init__(self, catalogue: Catalogue, size: tuple[int, int]) -> None:
+        self.catalogue = catalogue
+        self.shape = (catalogue.image_count, *size, 3)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, which: np.ndarray | int) -> np.ndarray:
+        """(B, H, W, 3) uint8 of the images with these numbers, or (H, W, 3) of one"""
+        size = self.shape[1:3]
+        if np.ndim(which) == 0:
+            return read_image(self.catalogue.image_source(int(which)), size)[0]
+        return np.stack([self[number] for number in which])
 
 
 def load_cache(pixels_file: Path, facts_file: Path) -> DecodedImages:

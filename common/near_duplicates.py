@@ -14,10 +14,8 @@ from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
 from common.files import kept_array
-from common.images import DecodedImages, open_images
+from common.images import THUMBNAIL, DecodedImages, open_images
 
-SIZE = (32, 32)
-"""What images are compared at: independent of the size that a model is trained at, and so is the split."""
 HASH_DISTANCE = 4
 """Largest number of differing bits, of 64."""
 COLOUR_DISTANCE = 4.0
@@ -51,7 +49,8 @@ def near_duplicates(catalogue: Catalogue, images: DecodedImages) -> np.ndarray:
     four fifths stays within both distances for 98 of 100 products on white; cropping and shifting do not.
 
     Args:
-        catalogue: whose images are compared, at `SIZE`.
+        catalogue: whose images are compared, at the size of a thumbnail: independent of the size that a model is
+            trained at, and so is the split.
         images: the same images decoded at any size: which files are equal, which are unreadable.
     """
     pairs, colour = similar_outlines(catalogue, images)
@@ -60,7 +59,7 @@ def near_duplicates(catalogue: Catalogue, images: DecodedImages) -> np.ndarray:
 
 def similar_outlines(catalogue: Catalogue, images: DecodedImages) -> tuple[np.ndarray, np.ndarray]:
     """(P, 2) int64, pairs i < j of images in different files with close hashes, and (P,) their colour distances."""
-    pixels = open_images(catalogue, SIZE).pixels
+    pixels = open_images(catalogue, THUMBNAIL).pixels
     hashes = perceptual_hashes(pixels)
     _, first = first_of_each_file(images.digests)
     first = np.setdiff1d(first, list(images.errors))

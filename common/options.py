@@ -33,6 +33,10 @@ class CatalogueOptions:
     """Folder that the image paths of a table are relative to (None: the table's own folder)."""
     strict: tyro.conf.FlagCreatePairsOff[bool] = False
     """Stop with an error when a row of the catalogue cannot be used, instead of reporting and leaving it out."""
+    images_from: Literal["auto", "device", "disk", "files"] = "auto"
+    """Where images are taken from: the device's memory, the cache of decoded images on disk, or the catalogue's own
+    files, decoded on the fly (auto: a GPU that has room for them, else the cache if the disk has room, else the
+    files)."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
 

@@ -9,16 +9,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
+from torch import nn
 
-from common.batches import Data, Gallery, Pairs, Texts, load_data
+from common import processes
+from common.batches import Data, Gallery, Images, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
 from common.devices import choose_device, describe, resolve_precision, seed_everything
 from common.errors import InputError
 from common.options import TrainOptions, read_config
+from common.speed import compile_image_encoder, fastest_precision
 from common.splits import require_splits
 from common.text_encoders import build_tokenizer, load_tokenizer
 
@@ -30,8 +32,9 @@ class Session:
     Attributes:
         config: what a new run's config.json will hold.
         images: all decoded images (N, H, W, 3) uint8, or their features (N, F) float32.
+        images_from: where batches of them are to be taken from, as `--images-from`.
         val_texts: the captions of `val`.
-        batch_size: pairs a step, no more than there are.
+        batch_size: pairs a step of all processes together, no more than there are.
     """
 
     run: Run
@@ -41,7 +44,8 @@ class Session:
     precision: torch.dtype
     data: Data
     tokenizer: Tokenizer
-    images: np.ndarray
+    images: Images
+    images_from: str
     train: Pairs
     val: Gallery
     val_texts: Texts
@@ -70,12 +74,13 @@ def prepare(
             other data than the run was started with.
         SystemExit: the run to resume is finished (code 0).
     """
+    processes.start()
+    check_parts(settings)
     device = choose_device(options.device)
-    precision = resolve_precision(settings.precision, device)
     run = Run.open(options)
-    data = load_data(options, settings.image_size, sample)
+    with processes.first_on_machine_first():
+        data = load_data(options, settings.image_size, sample)
     require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
-    config = describe_run(model, options, settings, data, precision, device)
     if run.resumed:
         config = read_config(run.folder, model)
         refuse_other_data(run.folder, config, data)
@@ -83,6 +88,9 @@ def prepare(
             print(f"{run.folder}: this run is finished; nothing to resume")
             sys.exit(0)
         precision = getattr(torch, config["precision"])
+    else:
+        precision = choose_precision(settings, device)
+        config = describe_run(model, options, settings, data, precision, device)
     seed_everything(settings.seed)
     train_rows = data.rows("train")
     if run.resumed:
@@ -96,11 +104,55 @@ def prepare(
     print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
     if len(train) < 2:
         raise InputError(f"{data.catalogue.path}: {len(train)} pair to train on; a batch needs two")
-    batch_size = min(settings.batch_size, len(train))
+    batch_size = usable_batch_size(settings, len(train))
+    val_texts = Texts(*tokenizer(val.captions))
+    return Session(
+        run, config, settings, device, precision, data, tokenizer, images, options.images_from, train, val, val_texts,
+        batch_size,
+    )  # fmt: skip
+
+
+def check_parts(settings: Any) -> None:
+    """Raise an `InputError` when a batch cannot be parted equally among the processes and their passes."""
+    count, parts = processes.count(), processes.count() * settings.accumulate
+    if settings.batch_size % parts or settings.batch_size < 2 * parts:
+        nearest = max(2, round(settings.batch_size / parts)) * parts
+        raise InputError(
+            f"batch_size = {settings.batch_size}: pairs of all processes together, to be parted among {count} "
+            f"process{'es' * (count > 1)} x accumulate = {settings.accumulate}, two or more in each; "
+            f"use --batch-size {nearest}"
+        )
+
+
+def usable_batch_size(settings: Any, pairs: int) -> int:
+    """The batch size, or the largest below it that the pairs there are allow."""
+    parts = processes.count() * settings.accumulate
+    batch_size = min(settings.batch_size, pairs // parts * parts)
+    if batch_size < 2 * parts:
+        raise InputError(f"{pairs} pairs to train on are too few for {parts} parts of two or more; "
+                         "use fewer processes, or a lower accumulate")  # fmt: skip
     if batch_size < settings.batch_size:
         print(f"batch size: {batch_size} instead of {settings.batch_size}, there are no more training pairs")
-    val_texts = Texts(*tokenizer(val.captions))
-    return Session(run, config, settings, device, precision, data, tokenizer, images, train, val, val_texts, batch_size)
+    return batch_size
+
+
+def choose_precision(settings: Any, device: torch.device) -> torch.dtype:
+    """The precision of the encoders; with "auto" the first process measures, for all of them."""
+    if settings.precision != "auto":
+        return resolve_precision(settings.precision, device)
+    pairs = settings.batch_size // processes.count() // settings.accumulate
+    return processes.from_first(fastest_precision(settings, device, pairs) if processes.is_first() else None)
+
+
+def prepare_model(model: nn.Module, session: Session) -> nn.Module:
+    """The model on the session's device, the same in every process, its image encoder compiled if so set."""
+    settings, device = session.settings, session.device
+    model = model.to(device)
+    processes.start_alike(model)
+    if settings.compile:
+        pairs = session.batch_size // processes.count() // settings.accumulate
+        compile_image_encoder(model.image_encoder, session.precision, settings.image_size, pairs, device)
+    return model
 
 
 def describe_run(
@@ -121,6 +173,7 @@ def describe_run(
             "torch": torch.__version__,
             "torchvision": torchvision.__version__,
         },
+        "processes": processes.count(),
         "hardware": {"device": describe(device), "cores": os.cpu_count(), "system": platform.platform()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

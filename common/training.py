@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common import processes
 from common.batches import Batch
-from common.checkpoints import Run
+from common.devices import random_state, set_random_state
 from common.errors import TrainingStopped
 from common.images import augment
+from common.large_batches import Embed, Losses, compute_gradients
+from common.loading import load, place, workers_for
 from common.monitoring import Monitor
 from common.session import Session
 from common.validation import validate
-
-Losses = Callable[[Batch], dict[str, Tensor]]
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Progress:
 
 def fit(
     model: nn.Module,
+    embed: Embed,
     losses: Losses,
     session: Session,
     at_chance: dict[str, Tensor | float],
@@ -54,7 +56,8 @@ def fit(
 
     Args:
         model: with `encode_image`, `encode_text` and the submodule `text_encoder`.
-        losses: from a batch to named losses, each a (); their sum is minimised.
+        embed: from a batch to what the losses need of each pair, tensors (B, ...).
+        losses: from a batch and these to named losses, each a (); their sum is minimised.
         session: from `prepare`.
         at_chance: the losses of embeddings that know nothing, for the log.
         rates: the highest learning rate of each part of the model that has its own.
@@ -62,6 +65,7 @@ def fit(
     Raises:
         TrainingStopped: a loss is not finite, or the user interrupted (after saving).
     """
+    session = with_placed_images(session)
     settings, run = session.settings, session.run
     steps = max(1, len(session.train) // session.batch_size)
     optimizer = build_optimizer(model, settings, rates)
@@ -70,26 +74,39 @@ def fit(
     )
     progress = Progress()
     if run.resumed:
-        progress = restore(run, session.device, model, optimizer, schedule)
+        progress = restore(session, model, optimizer, schedule)
     else:
         config = session.config | {"parameters": count_parameters(model)}
-        run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
-    monitor = Monitor(run.folder, {name: float(value) for name, value in at_chance.items()}, progress.epoch)
+        seed_process(settings.seed, progress)
+        if processes.is_first():
+            run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
+    at_chance = {name: float(value) for name, value in at_chance.items()}
+    monitor = Monitor(run.folder, at_chance, progress.epoch) if processes.is_first() else None
     with interrupts() as interrupted, progress_bar(progress, steps, session) as bar:
         while not progress.finished:
             started = time.perf_counter()
             for batch in epoch_batches(session, progress, steps):
-                train_step(model, losses, batch, optimizer, schedule, settings, progress)
+                train_step(model, embed, losses, batch, optimizer, schedule, settings, progress)
                 progress.seconds, started = progress.seconds + time.perf_counter() - started, time.perf_counter()
                 bar.update(session.batch_size)
-                if interrupted():
-                    save(run, session.device, model, optimizer, schedule, progress)
+                if processes.agree(interrupted()):
+                    save(session, model, optimizer, schedule, progress)
                     raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
             finish_epoch(model, session, progress, steps, optimizer)
-            bar.write(monitor.epoch(progress.history, progress.best_epoch))
-            save(run, session.device, model, optimizer, schedule, progress)
-    monitor.close()
+            if monitor:
+                bar.write(monitor.epoch(progress.history, progress.best_epoch))
+            save(session, model, optimizer, schedule, progress)
+    if monitor:
+        monitor.close()
+    processes.stop()
     print(f"best validation rSum {progress.best_rsum:.1f} in epoch {progress.best_epoch}; the model is in {run.folder}")
+
+
+def with_placed_images(session: Session) -> Session:
+    """The session with its images or features where batches are taken from; prints where that is."""
+    images, where = place(session.images, session.device, session.images_from)
+    print(f"images: {where}")
+    return replace(session, images=images, train=session.train.with_features(images=images))
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -104,9 +121,8 @@ def epoch_batches(session: Session, progress: Progress, steps: int) -> Iterator[
     """The rest of an epoch: pairs in an order that depends on the seed and the epoch alone."""
     session_seed = (session.settings.seed, progress.epoch)
     order = np.random.default_rng(session_seed).permutation(len(session.train))
-    for step in range(progress.step, steps):
-        which = order[step * session.batch_size : (step + 1) * session.batch_size]
-        batch = session.train.batch(which, session.device)
+    batches = [order[step * session.batch_size :][: session.batch_size] for step in range(progress.step, steps)]
+    for batch in load(session.train.batch, batches, session.device, workers_for(session.images, session.device)):
         images = batch.images
         if not images.is_floating_point():  # features are as they are
             images = augment(images, session.settings.flip, session.settings.shift)
@@ -115,6 +131,7 @@ def epoch_batches(session: Session, progress: Progress, steps: int) -> Iterator[
 
 def train_step(
     model: nn.Module,
+    embed: Embed,
     losses: Losses,
     batch: Batch,
     optimizer: torch.optim.Optimizer,
@@ -124,22 +141,20 @@ def train_step(
 ) -> None:
     """Forward, backward and update; adds the losses to the progress."""
     model.train()
-    terms = losses(batch)
-    total = sum(terms.values())
-    if not torch.isfinite(total):
-        found = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
+    optimizer.zero_grad(set_to_none=True)
+    terms = compute_gradients(model, embed, losses, batch, settings.accumulate)
+    if not math.isfinite(sum(terms.values())):
+        found = ", ".join(f"{name} = {value:g}" for name, value in terms.items())
         raise TrainingStopped(
             f"the loss is not finite in epoch {progress.epoch + 1}, step {progress.step + 1} ({found}); "
             f"lower the learning rate or look at the batch's products: {', '.join(batch.products)}"
         )
-    optimizer.zero_grad(set_to_none=True)
-    total.backward()
     if settings.gradient_clip:
         nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
     optimizer.step()
     schedule.step()
     for name, value in terms.items():
-        progress.sums[name] = progress.sums.get(name, 0.0) + value.item()
+        progress.sums[name] = progress.sums.get(name, 0.0) + value
     progress.step += 1
 
 
@@ -160,12 +175,14 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
     })  # fmt: skip
     if validation["rsum"] > progress.best_rsum:
         progress.best_rsum, progress.best_epoch = validation["rsum"], progress.epoch
-        session.run.save_model(model)
+        if processes.is_first():
+            session.run.save_model(model)
     patience = session.settings.patience
     stale = patience > 0 and progress.epoch - progress.best_epoch >= patience
     progress.finished = progress.epoch == session.settings.epochs or stale
     progress.step, progress.sums, progress.seconds = 0, {}, 0.0
-    session.run.write_metrics(progress.history)
+    if processes.is_first():
+        session.run.write_metrics(progress.history)
 
 
 def build_optimizer(model: nn.Module, settings: Any, rates: dict[nn.Module, float]) -> torch.optim.Optimizer:
@@ -194,30 +211,41 @@ def learning_rate_share(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
 
 
-def save(run: Run, device: torch.device, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
+def save(session: Session, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
     """Save everything that the rest of the training depends on."""
-    random_state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        random_state["cuda"] = torch.cuda.get_rng_state(device)
-    run.save_state({
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "random": random_state,
-        "progress": asdict(progress),
-    })  # fmt: skip
+    random_states = processes.from_all(random_state(session.device))
+    if processes.is_first():
+        session.run.save_state({
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "random": random_states,
+            "progress": asdict(progress),
+        })  # fmt: skip
 
 
-def restore(run: Run, device: torch.device, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:
+def restore(session: Session, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:
     """Put a saved state back and return where the training was."""
-    state = run.load_state(device)
+    state = session.run.load_state(session.device)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
-    torch.set_rng_state(state["random"]["cpu"].cpu())
-    if "cuda" in state["random"] and device.type == "cuda":
-        torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), device)
-    return Progress(**state["progress"])
+    progress = Progress(**state["progress"])
+    before = len(state["random"])
+    if processes.count() in (1, before):
+        set_random_state(state["random"][processes.number()], session.device)
+    else:
+        seed_process(session.settings.seed, progress)
+    if processes.count() != before:
+        print(f"processes: {processes.count()}, the run had {before}: it goes on, but not bit for bit as it would have")
+    return progress
+
+
+def seed_process(seed: int, progress: Progress) -> None:
+    """Give each of several processes random numbers of its own, for dropout and augmentation."""
+    if processes.count() > 1:
+        place = (seed, progress.epoch, progress.step, processes.number())
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
 
 @contextmanager
@@ -243,4 +271,12 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 def progress_bar(progress: Progress, steps: int, session: Session) -> tqdm:
     done = (progress.epoch * steps + progress.step) * session.batch_size
     total = session.settings.epochs * steps * session.batch_size
-    return tqdm(total=total, initial=done, desc="training", unit="image", smoothing=0.05, mininterval=0.5)
+    return tqdm(
+        total=total,
+        initial=done,
+        desc="training",
+        unit="image",
+        smoothing=0.05,
+        mininterval=0.5,
+        disable=not processes.is_first(),
+    )

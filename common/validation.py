@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import Gallery, Texts
+from common.batches import Gallery, Images, Texts
 from common.embedding import embed_images, embed_texts
 from common.errors import TrainingStopped
 from common.monitoring import DIRECTIONS
+from common.processes import from_first, gather_parts, is_first, own_part
 from common.recall import CUTOFFS, Ranks, chance, metrics, rank_queries
 
 
@@ -34,18 +35,24 @@ def spread(emb: Tensor) -> float:
     return 1 - F.normalize(emb, dim=1).mean(0).square().sum().item()
 
 
-def validate(
-    model: nn.Module, images: np.ndarray, texts: Texts, gallery: Gallery, device: torch.device
-) -> dict[str, Any]:
-    """The figures of a gallery (`texts` are its captions), the R@1 of chance, and the spread of each tower."""
+def validate(model: nn.Module, images: Images, texts: Texts, gallery: Gallery, device: torch.device) -> dict[str, Any]:
+    """The figures of a gallery (`texts` are its captions), the R@1 of chance, and the spread of each tower.
+
+    Several processes share the embedding out; the first one searches, and tells the others.
+    """
     model.eval()
-    image_emb = embed_images(model, images, gallery.images, device)
-    text_emb = embed_texts(model, texts, device)
+    own_texts = own_part(np.arange(len(texts)))
+    image_emb = gather_parts(embed_images(model, images, own_part(gallery.images), device), len(gallery.images))
+    text_emb = gather_parts(embed_texts(model, texts.subset(own_texts), device), len(texts))
     for tower, emb in (("image", image_emb), ("text", text_emb)):
         if not emb.isfinite().all():
             raise TrainingStopped(
                 f"the {tower} embeddings are not finite: the model has diverged; lower the learning rate"
             )
+    return from_first(measured(image_emb, text_emb, gallery) if is_first() else None)
+
+
+def measured(image_emb: Tensor, text_emb: Tensor, gallery: Gallery) -> dict[str, Any]:
     ranks = both_ranks(image_emb, text_emb, gallery)
     at_chance = {direction: expected["R@1"] for direction, expected in chance_figures(ranks, gallery).items()}
     spreads = {"image_spread": spread(image_emb), "text_spread": spread(text_emb)}

@@ -26,7 +26,7 @@ def main() -> None:
     options, settings = train_command_line("correlational", Hyperparameters)
     # imported only now, so that --help and a mistyped option answer at once
     from common.features import precompute_features
-    from common.session import prepare
+    from common.session import prepare, prepare_model
     from common.training import fit
     from correlational.loss import correlation, reconstruction
     from correlational.model import build_model
@@ -34,15 +34,17 @@ def main() -> None:
 
     session = prepare("correlational", options, settings, make_sample)
     model = build_model(settings, session.tokenizer, session.precision, session.resumed_from, session.train.captions)
-    model = model.to(session.device)
+    model = prepare_model(model, session)
     session = precompute_features(session, model)
     network = model.network
     reduction = "sum" if settings.network == "shallow" else "mean"
 
-    def losses(batch):
+    def embed(batch):
         image, text = model.image_view(batch.images), model.text_view(batch.tokens, batch.lengths)
-        image_code, text_code = network.encode(image=image), network.encode(text=text)
-        codes = {"both": network.encode(image, text), "image": image_code, "text": text_code}
+        return image, text, network.encode(image, text), network.encode(image=image), network.encode(text=text)
+
+    def losses(batch, image, text, both_code, image_code, text_code):
+        codes = {"both": both_code, "image": image_code, "text": text_code}
         terms = {
             f"reconstruction_{source}": reconstruction(network.decode(code), (image, text), reduction)
             for source, code in codes.items()
@@ -53,7 +55,7 @@ def main() -> None:
     # the mean of standardised features in place of each, and codes that have nothing in common
     nothing = 1.0 if reduction == "mean" else (model.image_encoder.dim + model.text_encoder.dim) / 2
     at_chance = {f"reconstruction_{source}": nothing for source in ("both", "image", "text")} | {"correlation": 0.0}
-    fit(model, losses, session, at_chance, rates={})
+    fit(model, embed, losses, session, at_chance, rates={})
 
 
 if __name__ == "__main__":

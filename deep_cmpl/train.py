@@ -52,7 +52,7 @@ def main() -> None:
     # imported only now, so that --help and a mistyped option answer at once
     import torch
 
-    from common.session import prepare
+    from common.session import prepare, prepare_model
     from common.training import fit
     from data.sample import make_sample
     from deep_cmpl.loss import cmpc, cmpm
@@ -61,11 +61,12 @@ def main() -> None:
     session = prepare("deep_cmpl", options, settings, make_sample, label_column=settings.cmpc_column)
     classes = len(session.train.classes)
     model = build_model(settings, session.tokenizer, session.precision, session.resumed_from, classes)
-    model = model.to(session.device)
+    model = prepare_model(model, session)
 
-    def losses(batch):
-        image_emb = model.encode_image(batch.images)
-        text_emb = model.encode_text(batch.tokens, batch.lengths)
+    def embed(batch):
+        return model.encode_image(batch.images), model.encode_text(batch.tokens, batch.lengths)
+
+    def losses(batch, image_emb, text_emb):
         terms = {"cmpm": cmpm(image_emb, text_emb, batch.positives, settings.divergence, model.scale())}
         if classes:
             terms["cmpc"] = cmpc(image_emb, text_emb, batch.labels, model.class_weight)
@@ -80,7 +81,7 @@ def main() -> None:
         model.image_encoder: settings.image_learning_rate,
         model.text_encoder: settings.text_learning_rate,
     }
-    fit(model, losses, session, at_chance, rates)
+    fit(model, embed, losses, session, at_chance, rates)
 
 
 if __name__ == "__main__":

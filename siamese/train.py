@@ -32,7 +32,7 @@ def main() -> None:
     options, settings = train_command_line("siamese", Hyperparameters)
     # imported only now, so that --help and a mistyped option answer at once
     from common.features import precompute_features
-    from common.session import prepare
+    from common.session import prepare, prepare_model
     from common.training import fit
     from data.sample import make_sample
     from siamese.loss import contrastive
@@ -40,18 +40,19 @@ def main() -> None:
 
     session = prepare("siamese", options, settings, make_sample)
     model = build_model(settings, session.tokenizer, session.precision, session.resumed_from, session.train.captions)
-    model = model.to(session.device)
+    model = prepare_model(model, session)
     session = precompute_features(session, model)
 
-    def losses(batch):
-        image_emb = model.encode_image(batch.images)
-        text_emb = model.encode_text(batch.tokens, batch.lengths)
+    def embed(batch):
+        return model.encode_image(batch.images), model.encode_text(batch.tokens, batch.lengths)
+
+    def losses(batch, image_emb, text_emb):
         negatives = "all" if batch.epoch < settings.negatives_warmup else settings.negatives
         return {"contrastive": contrastive(image_emb, text_emb, batch.positives, settings.margin, negatives)}
 
     # the best that one distance between all images and texts can do
     at_chance = {"contrastive": settings.margin**2 / 4}
-    fit(model, losses, session, at_chance, rates={model.image_encoder: settings.image_learning_rate})
+    fit(model, embed, losses, session, at_chance, rates={model.image_encoder: settings.image_learning_rate})
 
 
 if __name__ == "__main__":

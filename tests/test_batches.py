@@ -6,7 +6,7 @@ import pytest
 import torch
 from catalogues import drawing
 
-from common.batches import NO_LABEL, Gallery, Pairs, Texts, gather, identity_labels, merge_equal_images
+from common.batches import NO_LABEL, Gallery, Pairs, Texts, identity_labels, merge_equal_images, take
 from common.captions import Vocabulary, fold
 from common.catalogue import REPEATED, open_catalogue
 from common.errors import InputError
@@ -36,7 +36,7 @@ TOKENIZER = Vocabulary(["blue", "shirt", "red", "shoe"], max_words=4)
 
 
 def test_positives_share_a_product_or_a_folded_caption():
-    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.arange(6), CPU)
+    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.arange(6))
     expected = torch.tensor([
         [1, 1, 0, 0, 1, 0],
         [1, 1, 0, 0, 0, 0],
@@ -49,7 +49,7 @@ def test_positives_share_a_product_or_a_folded_caption():
 
 
 def test_a_batch_holds_its_pairs_in_the_order_asked_for():
-    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.array([4, 2]), CPU)
+    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.array([4, 2]))
     assert batch.products == ["copy", "shoe"]
     assert batch.images.dtype == torch.uint8 and batch.images.shape == (2, 3, 2, 3)
     assert torch.equal(batch.images, torch.from_numpy(PIXELS[[3, 2]]).permute(0, 3, 1, 2))
@@ -59,7 +59,7 @@ def test_a_batch_holds_its_pairs_in_the_order_asked_for():
 
 
 def test_padding_goes_up_to_the_longest_caption_of_the_batch():
-    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.array([0, 3]), CPU)
+    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.array([0, 3]))
     assert batch.tokens.tolist() == [[2, 3, 0], [5, 1, 4]] and batch.lengths.tolist() == [2, 3]
 
 
@@ -69,7 +69,7 @@ def test_labels_count_from_zero_and_an_empty_value_has_none():
     assert labels.tolist() == [2, 2, 0, 0, NO_LABEL, 1]
     pairs = Pairs(ROWS, PIXELS, TOKENIZER, "kind")
     assert pairs.classes == classes
-    assert pairs.batch(np.array([5, 4, 0]), CPU).labels.tolist() == [1, NO_LABEL, 2]
+    assert pairs.batch(np.array([5, 4, 0])).labels.tolist() == [1, NO_LABEL, 2]
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def test_a_label_column_that_cannot_be_used(column, message):
 
 
 def test_gather_keeps_colours_and_positions():
-    found = gather(PIXELS, np.array([1]), CPU)
+    found = take(PIXELS, np.array([1]))
     assert found[0, 2, 1, 0] == PIXELS[1, 1, 0, 2]
 
 
 def test_gather_takes_features_as_they_are():
-    found = gather(FEATURES, np.array([3, 0, 3]), CPU)
+    found = take(FEATURES, np.array([3, 0, 3]))
     assert found.dtype == torch.float32 and found.tolist() == FEATURES[[3, 0, 3]].tolist()
 
 
@@ -100,7 +100,7 @@ def test_gather_takes_features_as_they_are():
 def test_texts_are_cut_to_the_longest_of_those_asked_for():
     texts = Texts(*TOKENIZER(["blue shirt", "red", "red shoe and shirt"]))
     assert len(texts) == 3
-    tokens, lengths = texts.batch(np.array([1, 0]), CPU)
+    tokens, lengths = texts.batch(np.array([1, 0]))
     assert tokens.tolist() == [[4, 0], [2, 3]] and tokens.dtype == torch.int64
     assert lengths.tolist() == [1, 2]
 
@@ -108,7 +108,7 @@ def test_texts_are_cut_to_the_longest_of_those_asked_for():
 def test_features_of_texts_are_never_cut():
     """Their width has nothing to do with the captions' lengths."""
     features = np.arange(3 * 6, dtype=np.float32).reshape(3, 6)
-    found, lengths = Texts(features, np.array([1, 2, 4])).batch(np.array([2, 0]), CPU)
+    found, lengths = Texts(features, np.array([1, 2, 4])).batch(np.array([2, 0]))
     assert found.tolist() == features[[2, 0]].tolist() and found.dtype == torch.float32
     assert lengths.tolist() == [4, 1]
 
@@ -118,20 +118,20 @@ def test_pairs_with_features_are_the_same_pairs():
     pairs = Pairs(ROWS, PIXELS, TOKENIZER, "kind")
     texts = Texts(np.arange(6 * 3, dtype=np.float32).reshape(6, 3), pairs.texts.lengths)
     which = np.array([3, 5, 0])
-    before, after = pairs.batch(which, CPU), pairs.with_features(FEATURES, texts).batch(which, CPU)
+    before, after = pairs.batch(which), pairs.with_features(FEATURES, texts).batch(which)
     assert after.images.tolist() == FEATURES[[2, 2, 0]].tolist()  # by number of the image
     assert after.tokens.tolist() == texts.tokens[[3, 5, 0]].tolist()  # by number of the pair
     for name in ("lengths", "positives", "labels"):
         assert torch.equal(getattr(after, name), getattr(before, name))
     assert after.products == before.products
-    assert torch.equal(pairs.batch(which, CPU).images, before.images), "the pairs themselves are as before"
+    assert torch.equal(pairs.batch(which).images, before.images), "the pairs themselves are as before"
 
 
 @pytest.mark.parametrize("replaced", ["images", "texts"])
 def test_either_side_alone_can_have_features(replaced):
     pairs = Pairs(ROWS, PIXELS, TOKENIZER)
     texts = Texts(np.ones((6, 3), dtype=np.float32), pairs.texts.lengths)
-    batch = pairs.with_features(**{replaced: FEATURES if replaced == "images" else texts}).batch(np.array([0, 3]), CPU)
+    batch = pairs.with_features(**{replaced: FEATURES if replaced == "images" else texts}).batch(np.array([0, 3]))
     assert batch.images.is_floating_point() is (replaced == "images")
     assert batch.tokens.is_floating_point() is (replaced == "texts")
 
@@ -177,7 +177,7 @@ def test_gallery_agrees_with_the_positives_of_a_batch():
     """Whatever is a positive in training is relevant in the gallery."""
     gallery = Gallery.of(ROWS)
     shown = {fold(caption): caption for caption in gallery.captions}
-    image, text = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.arange(6), CPU).positives.nonzero().T.numpy()
+    image, text = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.arange(6)).positives.nonzero().T.numpy()
     captions = [shown[fold(caption)] for caption in ROWS["caption"].iloc[text]]
     assert set(zip(ROWS["image"].iloc[image], captions, strict=True)) <= related(gallery)
 

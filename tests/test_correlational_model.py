@@ -41,13 +41,18 @@ def handed_over(monkeypatch):
     def hand_over(model, weight=0.3):
         handed = SimpleNamespace()
 
-        def fit(model, losses, session, at_chance, rates):
-            handed.losses, handed.at_chance = losses, at_chance
+        def fit(model, embed, losses, session, at_chance, rates):
+            handed.losses, handed.at_chance = lambda batch: losses(batch, *embed(batch)), at_chance
 
         name = "shallow" if isinstance(model.network, ShallowCorrNet) else "deep"
-        settings = SimpleNamespace(network=name, correlation_weight=weight)
+        settings = SimpleNamespace(network=name, correlation_weight=weight, compile=False)
         session = SimpleNamespace(
-            tokenizer=None, precision=None, resumed_from=None, train=SimpleNamespace(captions=()), device="cpu"
+            tokenizer=None,
+            precision=None,
+            resumed_from=None,
+            train=SimpleNamespace(captions=()),
+            device="cpu",
+            settings=settings,
         )
         monkeypatch.setattr("correlational.train.train_command_line", lambda *_: (None, settings))
         monkeypatch.setattr("common.session.prepare", lambda *_: session)

@@ -32,7 +32,7 @@ from torch import nn
 import common.features
 import common.training
 import common.word2vec
-from common.batches import gather
+from common.batches import take
 from common.devices import encoding_in
 from common.errors import TrainingStopped
 from common.features import features_of, precompute_features
@@ -139,13 +139,13 @@ def test_features_are_what_the_encoders_give(precision, data, tmp_path, monkeypa
     tolerance = {"atol": 1e-5, "rtol": 1e-4} if precision == "float32" else {"atol": 0.02, "rtol": 0.05}
     with torch.inference_mode(), encoding_in(before.precision, CPU):
         for number in (0, 49, 50, 119):
-            alone = model.image_encoder(gather(before.images, np.array([number]), CPU))[0].float()
+            alone = model.image_encoder(take(before.images, np.array([number])))[0].float()
             torch.testing.assert_close(torch.from_numpy(after.images[number].copy()), alone, **tolerance)
         for old, new in ((before.train.texts, after.train.texts), (before.val_texts, after.val_texts)):
             assert new.tokens.shape == (len(old), model.text_encoder.dim) and new.tokens.dtype == np.float32
             assert np.array_equal(new.lengths, old.lengths)
             for number in (0, len(old) // 2, len(old) - 1):
-                alone = model.text_encoder(*old.batch(np.array([number]), CPU))[0].float()
+                alone = model.text_encoder(*old.batch(np.array([number])))[0].float()
                 torch.testing.assert_close(torch.from_numpy(new.tokens[number].copy()), alone, **tolerance)
 
 
@@ -153,7 +153,7 @@ def test_a_batch_holds_the_features_of_its_images_and_captions(data, tmp_path):
     before, model = opened(data, tmp_path / "run"), towers()
     after = precompute_features(before, model)
     which = np.array([7, 3, 50])
-    pixels, features = before.train.batch(which, CPU), after.train.batch(which, CPU)
+    pixels, features = before.train.batch(which), after.train.batch(which)
     with torch.inference_mode():
         torch.testing.assert_close(features.images, model.image_encoder(pixels.images))
         torch.testing.assert_close(features.tokens, model.text_encoder(pixels.tokens, pixels.lengths))
@@ -165,7 +165,7 @@ def test_only_a_frozen_encoder_is_replaced_by_its_features(frozen, data, tmp_pat
     before = opened(data, tmp_path / "run")
     model = towers(image=frozen == "image", text=frozen == "text")
     after = precompute_features(before, model)
-    batch = after.train.batch(np.array([0, 1]), CPU)
+    batch = after.train.batch(np.array([0, 1]))
     assert (after.images is before.images) is (frozen != "image")
     assert batch.images.is_floating_point() is (frozen == "image")
     assert batch.tokens.is_floating_point() is (after.val_texts is not before.val_texts) is (frozen == "text")
@@ -281,7 +281,7 @@ def test_a_caption_of_other_words(own_data, tmp_path):
     assert computed(changed, towers()) == (0, len(session.train))
     features = precompute_features(changed, towers()).train.texts
     with torch.inference_mode():
-        expected = towers().eval().text_encoder(*changed.train.texts.batch(np.array([4]), CPU))
+        expected = towers().eval().text_encoder(*changed.train.texts.batch(np.array([4])))
     torch.testing.assert_close(torch.from_numpy(features.tokens[[4]]), expected)
 
 
@@ -519,9 +519,9 @@ def watch_batches(monkeypatch) -> list:
     """The batches of the next training, as the losses see them."""
     seen, real_step = [], common.training.train_step
 
-    def train_step(model, losses, batch, *rest):
+    def train_step(model, embed, losses, batch, *rest):
         seen.append(batch)
-        real_step(model, losses, batch, *rest)
+        real_step(model, embed, losses, batch, *rest)
 
     monkeypatch.setattr(common.training, "train_step", train_step)
     return seen

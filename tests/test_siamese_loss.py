@@ -215,7 +215,7 @@ def test_the_same_product_or_the_same_caption_is_never_a_negative(negatives):
         "caption": ["Red disc", "blue", "green", " red  DISC", "blue", "cross"],
     })  # fmt: skip
     pairs = Pairs(rows, np.zeros((6, 4, 3, 3), dtype=np.uint8), Vocabulary(["red"], max_words=9))
-    batch = pairs.batch(np.array([5, 3, 2, 1, 0, 4]), torch.device("cpu"))
+    batch = pairs.batch(np.array([5, 3, 2, 1, 0, 4]))
     together = {(4, 2), (4, 1), (3, 5)}  # places in the batch: same product, same caption twice
     together |= {(j, i) for i, j in together} | {(i, i) for i in range(6)}
     torch.manual_seed(0)

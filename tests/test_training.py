@@ -64,9 +64,9 @@ def watch_session(monkeypatch):
     """The session of the next training, in a list."""
     seen = []
 
-    def watched(model, losses, session, at_chance, rates):
+    def watched(model, embed, losses, session, at_chance, rates):
         seen.append(session)
-        fit(model, losses, session, at_chance, rates)
+        fit(model, embed, losses, session, at_chance, rates)
 
     monkeypatch.setattr(common.training, "fit", watched)
     return seen
@@ -153,14 +153,14 @@ def test_training_never_touches_the_test_split(model, data, tmp_path, monkeypatc
     """Neither its pixels (or their features), nor its captions: not for the words, not for the choice of an epoch."""
     sessions = watch_session(monkeypatch)
     used = []
-    real_gather = common.batches.gather
+    real_take = common.batches.take
 
-    def gather(pixels, which, device):
+    def take(pixels, which):
         used.extend(which.tolist())
-        return real_gather(pixels, which, device)
+        return real_take(pixels, which)
 
-    monkeypatch.setattr("common.batches.gather", gather)
-    monkeypatch.setattr("common.embedding.gather", gather)
+    monkeypatch.setattr("common.batches.take", take)
+    monkeypatch.setattr("common.embedding.take", take)
     train(monkeypatch, data, tmp_path / "run", model=model)
     session = sessions[0]
     images = {split: set(session.data.rows(split)["image"]) for split in ("train", "val", "test")}
@@ -421,9 +421,9 @@ def test_learning_rate_by_hand():
 def test_every_step_of_a_training_has_its_rate(data, tmp_path, monkeypatch):
     rates, real_step = [], common.training.train_step
 
-    def train_step(model, losses, batch, optimizer, *rest):
+    def train_step(model, embed, losses, batch, optimizer, *rest):
         rates.append([group["lr"] for group in optimizer.param_groups])
-        real_step(model, losses, batch, optimizer, *rest)
+        real_step(model, embed, losses, batch, optimizer, *rest)
 
     monkeypatch.setattr(common.training, "train_step", train_step)
     run = train(monkeypatch, data, tmp_path / "run", epochs=2, image_learning_rate="0.001", warmup="0.25")
@@ -486,9 +486,7 @@ def test_each_pair_once_an_epoch_and_a_short_last_batch_only_when_it_is_the_only
     batch_size, data, tmp_path, monkeypatch
 ):
     asked, real_batch, sessions = [], Pairs.batch, watch_session(monkeypatch)
-    monkeypatch.setattr(
-        Pairs, "batch", lambda self, which, device: asked.append(which) or real_batch(self, which, device)
-    )
+    monkeypatch.setattr(Pairs, "batch", lambda self, which: asked.append(which) or real_batch(self, which))
     train(monkeypatch, data, tmp_path / "run", epochs=2, batch_size=batch_size)
     pairs = len(sessions[0].train)
     assert pairs % 16 and 40 < pairs < 1000
@@ -529,17 +527,18 @@ def test_the_loop_serves_any_model_with_any_named_losses(data, tmp_path, monkeyp
 
     seen = []
 
-    def fit_towers(model, losses, session, at_chance, rates):
+    def fit_towers(model, embed, losses, session, at_chance, rates):
         torch.manual_seed(0)
         towers = Towers(len(session.tokenizer))
 
-        def own_losses(batch):
-            image_emb = towers.encode_image(batch.images)
-            text_emb = towers.encode_text(batch.tokens, batch.lengths)
+        def own_embed(batch):
+            return towers.encode_image(batch.images), towers.encode_text(batch.tokens, batch.lengths)
+
+        def own_losses(batch, image_emb, text_emb):
             seen.append(((image_emb - text_emb).square().mean(), 0.1 * image_emb.square().mean()))
             return {"distance": seen[-1][0], "size": seen[-1][1]}
 
-        fit(towers, own_losses, session, {"distance": torch.tensor(1.0), "size": 0.1}, {})
+        fit(towers, own_embed, own_losses, session, {"distance": torch.tensor(1.0), "size": 0.1}, {})
 
     monkeypatch.setattr(common.monitoring, "draw_curves", draw_curves)
     monkeypatch.setattr(common.training, "fit", fit_towers)

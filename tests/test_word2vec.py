@@ -315,7 +315,7 @@ def test_words_are_learned_from_the_training_captions_alone(model, data, tmp_pat
         common.word2vec, "word_vectors", lambda *a: learned_from.append((a[0], list(a[1]))) or real_vectors(*a)
     )
     real_fit = common.training.fit
-    monkeypatch.setattr(common.training, "fit", lambda *a, **k: sessions.append(a[2]) or real_fit(*a, **k))
+    monkeypatch.setattr(common.training, "fit", lambda *a, **k: sessions.append(a[3]) or real_fit(*a, **k))
     marked = with_captions(data, "marked.csv", lambda product, caption: f"unique{product} {caption}")
     run = train(monkeypatch, marked, tmp_path / "run", model=model, epochs=1)
     remove_caches(marked)

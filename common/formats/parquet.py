@@ -4,6 +4,7 @@ The layout of the public mirrors `ashraq/fashion-product-images-small` and `Marq
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -73,3 +74,29 @@ def read_images(files: list[Path]) -> Iterator[bytes | None]:
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches(IMAGES_AT_ONCE, columns=[IMAGE]):
             yield from batch.column(0).field("bytes").to_pylist()
+
+
+def read_image(files: list[Path], number: int) -> bytes | None:
+    """The bytes of one image, counted over all files; None where they are missing."""
+    for file in files:
+        shard = open_shard(file)
+        if number < shard.metadata.num_rows:
+            break
+        number -= shard.metadata.num_rows
+    for group in range(shard.num_row_groups):
+        rows = shard.metadata.row_group(group).num_rows
+        if number < rows:
+            return read_row_group(file, group)[number].as_py()
+        number -= rows
+    raise IndexError("there are fewer images")
+
+
+@lru_cache(maxsize=64)
+def open_shard(file: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(file, memory_map=True)
+
+
+@lru_cache(maxsize=4)
+def read_row_group(file: Path, group: int) -> pa.Array:
+    """A parquet file gives no single row: the images of a row group are read together and kept for a while."""
+    return open_shard(file).read_row_group(group, columns=[IMAGE]).column(0).combine_chunks().field("bytes")

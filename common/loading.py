@@ -1,0 +1,85 @@
+"""How images come to the device: from its own memory, from the cache on disk, or decoded on the fly."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from common.batches import Images
+from common.errors import InputError
+from common.images import ImageFiles
+
+LARGEST_SHARE = 0.5
+"""How much of a GPU's free memory the images may take; the training needs the rest."""
+WORKERS = min(8, os.cpu_count() or 1)
+COPIED_AT_ONCE = 4096
+Loaded = TypeVar("Loaded")
+
+
+def place(images: Images, device: torch.device, wanted: str) -> tuple[Images, str]:
+    """The images where training batches will be taken from, and that place in words.
+
+    Args:
+        images: all images (N, H, W, 3) uint8, or their features (N, F) float32.
+        wanted: "device", "disk" or "files"; "auto" is the device where it is a GPU that has room for them.
+
+    Raises:
+        InputError: they do not fit, or they were not opened as wanted.
+    """
+    if isinstance(images, ImageFiles):
+        return images, f"decoded on the fly by {WORKERS} workers"
+    size = f"{images.nbytes / 1e9:.2f} GB"
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    if wanted == "device" and free is not None and images.nbytes > free:
+        raise InputError(f"--images-from device: {size} of images, but {device} has {free / 1e9:.2f} GB free; use disk")
+    if wanted == "device" or (wanted == "auto" and free is not None and images.nbytes <= LARGEST_SHARE * free):
+        held = torch.empty(images.shape, dtype=torch.from_numpy(images[:1].copy()).dtype, device=device)
+        for start in range(0, len(images), COPIED_AT_ONCE):
+            held[start : start + COPIED_AT_ONCE] = torch.from_numpy(images[start : start + COPIED_AT_ONCE].copy())
+        return held, f"in the memory of {device}, {size}"
+    how = f", read ahead by {WORKERS} workers" if workers_for(images, device) else ""
+    return images, f"from the cache on disk, {size}{how}"
+
+
+def workers_for(images: Images, device: torch.device) -> int:
+    """How many processes read ahead: none where there is nothing to wait for."""
+    if isinstance(images, Tensor):
+        return 0
+    # a CPU would only take turns with its own training; there the memory-mapped cache is as fast as memory
+    return WORKERS if isinstance(images, ImageFiles) or device.type == "cuda" else 0
+
+
+def load(
+    make: Callable[[np.ndarray], Loaded], batches: Sequence[np.ndarray], device: torch.device, workers: int
+) -> Iterator[Loaded]:
+    """Make batches and bring them to the device, on a GPU from pinned memory and while it computes.
+
+    Args:
+        make: from indices to a tensor, or anything else with `pin_memory` and `to`, on the CPU.
+        batches: the indices of each batch.
+        workers: how many processes make batches ahead; 0 for none.
+    """
+    pinned = device.type == "cuda" and workers > 0
+    # a generator of its own: the loader would otherwise draw from the one that the training's numbers come from
+    loader = DataLoader(
+        MadeBatches(make, batches), batch_size=None, num_workers=workers, pin_memory=pinned, generator=torch.Generator()
+    )
+    for batch in loader:
+        yield batch.to(device, non_blocking=pinned)
+
+
+class MadeBatches(Dataset):
+    """`make` as torch's loader wants it."""
+
+    def __init__(self, make: Callable[[np.ndarray], Loaded], batches: Sequence[np.ndarray]) -> None:
+        self.make, self.batches = make, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> Loaded:
+        return self.make(self.batches[number])

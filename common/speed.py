@@ -1,0 +1,81 @@
+"""What makes encoders faster: a lower precision where it is, and compilation."""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.devices import encoding_in, random_state, set_random_state
+from common.errors import InputError
+from common.image_encoders import build_image_encoder
+from common.large_batches import norms_at_rest
+
+REPEATS = 3
+CANDIDATES = (torch.float32, torch.bfloat16)
+
+
+def fastest_precision(settings: Any, device: torch.device, pairs: int) -> torch.dtype:
+    """Measure which precision trains the image encoder faster on this device; prints both.
+
+    Args:
+        settings: with `image_encoder` and `image_size`.
+        pairs: images at once.
+    """
+    encoder = build_image_encoder(settings.image_encoder, "none").to(device)
+    seconds = {precision: [] for precision in CANDIDATES}
+    for repeat in range(REPEATS + 1):
+        for precision in CANDIDATES:
+            taken = step_seconds(encoder, precision, settings.image_size, pairs, device)
+            if repeat > 0:  # the first one warms up
+                seconds[precision].append(taken)
+    medians = {precision: statistics.median(taken) for precision, taken in seconds.items()}
+    fastest = min(medians, key=medians.get)
+    speeds = ", ".join(f"{name(precision)} {pairs / taken:,.0f} images/s" for precision, taken in medians.items())
+    print(f"precision: {name(fastest)}, the faster one here ({speeds})")
+    return fastest
+
+
+def name(precision: torch.dtype) -> str:
+    return str(precision).removeprefix("torch.")
+
+
+def step_seconds(
+    encoder: nn.Module, precision: torch.dtype, size: tuple[int, int], pairs: int, device: torch.device
+) -> float:
+    """How long an image encoder takes forward and backward on a batch of (pairs, 3, *size)."""
+    images = torch.zeros(pairs, 3, *size, dtype=torch.uint8, device=device)
+    started = time.perf_counter()
+    with encoding_in(precision, device):
+        features = encoder(images)
+    if features.requires_grad:
+        features.float().square().mean().backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    encoder.zero_grad(set_to_none=True)
+    return time.perf_counter() - started
+
+
+def compile_image_encoder(
+    encoder: nn.Module, precision: torch.dtype, size: tuple[int, int], pairs: int, device: torch.device
+) -> None:
+    """Compile an encoder in place, for training on batches of (pairs, 3, *size); prints what that cost.
+
+    As one graph: what could not be compiled would be an error, not a slow piece in the middle.
+
+    Raises:
+        InputError: this machine cannot compile.
+    """
+    encoder.compile(fullgraph=True)
+    state = random_state(device)
+    started = time.perf_counter()
+    try:
+        with norms_at_rest(encoder):
+            step_seconds(encoder, precision, size, pairs, device)
+    except Exception as error:  # torch's own, or what the C++ compiler could not do
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"compile = true: the image encoder cannot be compiled here ({reason}); "
+                         "torch.compile needs a C++ compiler. Use compile = false") from None  # fmt: skip
+    set_random_state(state, device)
+    print(f"compile: the image encoder was compiled in {time.perf_counter() - started:.1f} s")
