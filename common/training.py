@@ -17,12 +17,15 @@ from tqdm import tqdm
 from common.batches import Batch
 from common.checkpoints import Run
 from common.errors import TrainingStopped
+from common.exhaustion import told_in_words
 from common.images import augment
 from common.monitoring import Monitor
 from common.session import Session
 from common.validation import validate
 
 Losses = Callable[[Batch], dict[str, Tensor]]
+SAVE_EVERY_SECONDS = 600
+"""Within an epoch, which can take hours: what a power cut costs at most. A save takes seconds."""
 
 
 @dataclass
@@ -60,7 +63,9 @@ def fit(
         rates: the highest learning rate of each part of the model that has its own.
 
     Raises:
-        TrainingStopped: a loss is not finite, or the user interrupted (after saving).
+        TrainingStopped: a loss is not finite, the machine's memory is too small, or the user interrupted
+            (after saving).
+        DiskFull: the state cannot be saved; the one before is as it was.
     """
     settings, run = session.settings, session.run
     steps = max(1, len(session.train) // session.batch_size)
@@ -75,7 +80,9 @@ def fit(
         config = session.config | {"parameters": count_parameters(model)}
         run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
     monitor = Monitor(run.folder, {name: float(value) for name, value in at_chance.items()}, progress.epoch)
-    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar:
+    memory = (model, optimizer, session.batch_size)
+    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar, told_in_words(*memory):
+        saved = time.perf_counter()
         while not progress.finished:
             started = time.perf_counter()
             for batch in epoch_batches(session, progress, steps):
@@ -85,9 +92,13 @@ def fit(
                 if interrupted():
                     save(run, session.device, model, optimizer, schedule, progress)
                     raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
+                if started - saved > SAVE_EVERY_SECONDS:
+                    save(run, session.device, model, optimizer, schedule, progress)
+                    saved = started = time.perf_counter()
             finish_epoch(model, session, progress, steps, optimizer)
             bar.write(monitor.epoch(progress.history, progress.best_epoch))
             save(run, session.device, model, optimizer, schedule, progress)
+            saved = time.perf_counter()
     monitor.close()
     print(f"best validation rSum {progress.best_rsum:.1f} in epoch {progress.best_epoch}; the model is in {run.folder}")
 
@@ -144,7 +155,7 @@ def train_step(
 
 
 def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: int, optimizer: Any) -> None:
-    """Validate, record the epoch, keep the model if it is the best, decide whether to stop."""
+    """Validate, record the epoch, see whether it is the best, decide whether to stop."""
     means = {name: total / progress.step for name, total in progress.sums.items()}
     validation = validate(model, session.images, session.val_texts, session.val, session.device)
     progress.epoch += 1
@@ -160,12 +171,10 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
     })  # fmt: skip
     if validation["rsum"] > progress.best_rsum:
         progress.best_rsum, progress.best_epoch = validation["rsum"], progress.epoch
-        session.run.save_model(model)
     patience = session.settings.patience
     stale = patience > 0 and progress.epoch - progress.best_epoch >= patience
     progress.finished = progress.epoch == session.settings.epochs or stale
     progress.step, progress.sums, progress.seconds = 0, {}, 0.0
-    session.run.write_metrics(progress.history)
 
 
 def build_optimizer(model: nn.Module, settings: Any, rates: dict[nn.Module, float]) -> torch.optim.Optimizer:
@@ -195,7 +204,7 @@ def learning_rate_share(step: int, total: int, warmup: float) -> float:
 
 
 def save(run: Run, device: torch.device, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
-    """Save everything that the rest of the training depends on."""
+    """Save everything that the rest of the training depends on, and the model if this is its best epoch."""
     random_state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         random_state["cuda"] = torch.cuda.get_rng_state(device)
@@ -211,13 +220,14 @@ def save(run: Run, device: torch.device, model: nn.Module, optimizer: Any, sched
 def restore(run: Run, device: torch.device, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:
     """Put a saved state back and return where the training was."""
     state = run.load_state(device)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    torch.set_rng_state(state["random"]["cpu"].cpu())
-    if "cuda" in state["random"] and device.type == "cuda":
-        torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), device)
-    return Progress(**state["progress"])
+    with run.restoring():
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"]["cpu"].cpu())
+        if "cuda" in state["random"] and device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), device)
+        return Progress(**state["progress"])
 
 
 @contextmanager
