@@ -94,7 +94,7 @@ class TransformerTokenizer:
         import transformers
 
         try:
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError) as error:
             why = first_line(error) if name else "it is empty"
             raise InputError(

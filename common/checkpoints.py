@@ -3,8 +3,8 @@
 import importlib
 import json
 import os
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from common.captions import TRANSFORMER_FOLDER, VOCABULARY_FILE, Tokenizer
+from common.captions import TRANSFORMER_FOLDER, VOCABULARY_FILE, Tokenizer, first_line
 from common.errors import InputError
-from common.files import write_atomically
+from common.files import remove, remove_leftovers, replacing, write_atomically
 from common.options import TrainOptions
 from common.text_encoders import load_tokenizer, save_text_config
 
@@ -24,11 +24,16 @@ MODELS = ("deep_cmpl", "siamese", "correlational")
 CONFIG, MODEL, STATE = "config.json", "model.safetensors", "training_state.pt"
 TRAIN_PRODUCTS = "train_products.json"
 OWN_FILES = (
-    CONFIG, MODEL, STATE, TRAIN_PRODUCTS, VOCABULARY_FILE, TRANSFORMER_FOLDER,
+    STATE, MODEL, TRAIN_PRODUCTS, VOCABULARY_FILE, TRANSFORMER_FOLDER,
     "metrics.jsonl", "curves.png", "tensorboard", "ranks-*.parquet", "fg101-*.parquet",
     "recall-by-*.png", "*.part", "*.part.*",
 )  # fmt: skip
-"""Everything that a training or an evaluation leaves in a run folder."""
+"""What a training or an evaluation leaves in a run folder beside its configuration.
+
+The state goes first when a run is deleted and the configuration stays until that of the next run replaces it: killed
+in between, the folder is still known as a run, and no state is resumed that has lost its model.
+"""
+STATE_PARTS = {"model", "optimizer", "schedule", "random", "progress"}
 
 
 class Run:
@@ -50,16 +55,16 @@ class Run:
         """Check that the output folder can be used: new or empty, a run to --resume, or one to --overwrite.
 
         Raises:
-            InputError: the folder holds something and neither option is given, or --overwrite is
-                given for a folder that is no run.
+            InputError: it cannot be written to, it holds something and neither option is given, or
+                --overwrite is given for a folder that is no run.
         """
         folder = options.output.resolve()
+        refuse_read_only(folder)
+        remove_leftovers(folder)
         if options.resume:
             resumed = (folder / STATE).is_file()
             print(f"run: {folder}, " + ("resumed" if resumed else "no saved state there, starting over"))
             return cls(folder, resumed)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"--output {folder}: a file is in the way; name a folder")
         if folder.is_dir() and any(folder.iterdir()):
             if not options.overwrite:
                 raise InputError(
@@ -83,16 +88,30 @@ class Run:
         tokenizer.save(self.folder)
         save_text_config(text_encoder, self.folder)
 
-    def save_model(self, model: nn.Module) -> None:
-        """Write the weights, as contiguous tensors."""
-        part = self.folder / f"{MODEL}.part"
-        safetensors.torch.save_file({key: value.contiguous() for key, value in model.state_dict().items()}, part)
-        os.replace(part, self.folder / MODEL)
-
     def save_state(self, state: dict[str, Any]) -> None:
-        part = self.folder / f"{STATE}.part"
-        torch.save(state, part)
-        os.replace(part, self.folder / STATE)
+        """Write a training state, and then what follows from it.
+
+        Raises:
+            DiskFull: there is no space left; the state before this one is as it was.
+        """
+        with replacing(self.folder / STATE, tensor_bytes(state)) as part, part.open("wb") as file:
+            torch.save(state, file)  # to an open file: the error of a full disk is then one that can be told
+        self.publish(state)
+
+    def publish(self, state: dict[str, Any]) -> None:
+        """Write what follows from a state: metrics.jsonl and, at the end of the best epoch so far, the model.
+
+        The state is written first and this is done again before it is resumed: a kill in between, or an epoch that
+        comes out differently the second time, cannot leave a model that is not that of the best epoch.
+        """
+        progress = state["progress"]
+        write_atomically(
+            self.folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in progress["history"])
+        )
+        if progress["step"] == 0 and progress["epoch"] == progress["best_epoch"]:
+            weights = {key: value.contiguous() for key, value in state["model"].items()}
+            with replacing(self.folder / MODEL, tensor_bytes(weights)) as part:
+                safetensors.torch.save_file(weights, part)
 
     def load_state(self, device: torch.device) -> dict[str, Any]:
         """Read the training state; nothing but tensors and plain values is accepted.
@@ -100,13 +119,55 @@ class Run:
         Raises:
             InputError: the file is broken.
         """
+        file = self.folder / STATE
         try:
-            return torch.load(self.folder / STATE, map_location=device, weights_only=True)
-        except Exception as error:  # torch, zipfile and pickle each raise their own
-            raise InputError(f"{self.folder / STATE}: not a training state that can be read ({error})") from None
+            state = torch.load(file, map_location=device, weights_only=True)
+        except Exception:  # torch, zipfile and pickle each raise their own, and advise to load what is not safe
+            state = None
+        if not isinstance(state, dict) or not state.keys() >= STATE_PARTS:
+            raise InputError(
+                f"{file}: not a training state that can be read, it is truncated or was changed. The model kept so far "
+                "can still be evaluated; to train, start this run again with --overwrite or name another --output"
+            )
+        return state
 
-    def write_metrics(self, history: list[dict[str, Any]]) -> None:
-        write_atomically(self.folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Turn the errors of a state that does not fit into one message.
+
+        Raises:
+            InputError: tensors or values of the state do not fit the model.
+        """
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self.folder / STATE}: does not fit the model that {CONFIG} describes ({first_line(error)}); one of "
+                "the two was changed, or the run is of another version. Start it again with --overwrite, or name "
+                "another --output"
+            ) from None
+
+
+def refuse_read_only(folder: Path) -> None:
+    """Raise an `InputError` if a folder cannot be made or written to: now, not when the first epoch is done."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if not place.is_dir():
+        raise InputError(f"--output {folder}: a file is in the way, {place}; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"--output {folder}: {place} is read-only, nothing can be written there; name another --output"
+        )
+
+
+def tensor_bytes(state: Any) -> int:
+    """The size of all tensors in nested dictionaries and lists."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    if isinstance(state, dict | list | tuple):
+        return sum(map(tensor_bytes, state.values() if isinstance(state, dict) else state))
+    return 0
 
 
 def is_run(folder: Path) -> bool:
@@ -119,10 +180,10 @@ def is_run(folder: Path) -> bool:
 
 
 def delete_run(folder: Path) -> None:
-    """Delete what a run writes; whatever else lies in its folder stays."""
+    """Delete what a run writes beside its configuration; whatever else lies in its folder stays."""
     for name in OWN_FILES:
         for path in folder.glob(name):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove(path)
 
 
 def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tuple[nn.Module, Tokenizer]:
@@ -133,7 +194,7 @@ def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tu
     """
     if config["model"] not in MODELS:
         raise InputError(f"{folder / CONFIG}: unknown model {config['model']!r}; expected one of {MODELS}")
-    module = importlib.import_module(f"{config['model']}.model")
+    module = importlib.import_module(f"{config['model']}.model")  # one of three names, whatever the file says
     settings = SimpleNamespace(**config["hyperparameters"])
     try:
         tokenizer = load_tokenizer(settings, folder)
@@ -141,9 +202,15 @@ def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tu
     except FileNotFoundError as error:
         missing = getattr(error, "filename", None) or folder / MODEL
         raise InputError(f"{missing}: missing; the run was interrupted before its first validation") from None
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: a broken run, a file of it cannot be read ({error})") from None
-    model = module.build_model(settings, tokenizer, precision=getattr(torch, config["precision"]), folder=folder)
+    try:
+        model = module.build_model(settings, tokenizer, precision=getattr(torch, config["precision"]), folder=folder)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise InputError(
+            f"{folder / CONFIG}: no model can be built from it ({first_line(error)}); it was changed or is of another "
+            "version"
+        ) from None
     model = model.to(device).eval()
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys  # what only training needs is left

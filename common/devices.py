@@ -87,6 +87,23 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
+def batch_that_fits(batch: int, total: int, fixed: int, needed: int) -> int:
+    """The largest batch that may fit, if what is not fixed is proportional to the batch.
+
+    Args:
+        batch: that does not fit.
+        total: bytes that there are.
+        fixed: bytes that do not depend on the batch: weights, gradients, the optimiser's state.
+        needed: bytes that this batch needs, as far as known.
+
+    Returns:
+        a multiple of 8 (from 8 up), or 0 if hardly anything fits.
+    """
+    if needed <= fixed or total <= fixed:
+        return 0
+    return int(batch * (total - fixed) / (needed - fixed)) // 8 * 8
+
+
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)

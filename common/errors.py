@@ -1,5 +1,6 @@
 """What a user did wrong, told in one message."""
 
+import errno
 import sys
 from collections.abc import Callable
 
@@ -13,14 +14,18 @@ class InputError(ValueError):
 
 
 class TrainingStopped(RuntimeError):
-    """A training that cannot go on: interrupted, or its loss is not finite."""
+    """A training that cannot go on: interrupted, its loss is not finite, or the machine is not large enough."""
+
+
+class DiskFull(Exception):
+    """A file that there is no space for; what was there before is as it was."""
 
 
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main`; what is no defect of the program ends in one message without a traceback.
 
     Exit code 2 for an `InputError` and for a file that cannot be read or written, 1 for
-    `TrainingStopped` (Ctrl-C in the training loop, which saves first, is one), 130 for Ctrl-C elsewhere.
+    `TrainingStopped` (Ctrl-C in the training loop, which saves first, is one) and `DiskFull`, 130 for Ctrl-C elsewhere.
     """
     try:
         main()
@@ -28,11 +33,14 @@ def run_script(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            print("stopped: the disk is full; free some space and start again (a training: --resume)", file=sys.stderr)
+            sys.exit(1)
         if error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(2)
-    except TrainingStopped as stopped:
+    except (TrainingStopped, DiskFull) as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -46,7 +46,9 @@ def precompute_features(session: Session, model: nn.Module) -> Session:
         the session with features in place of what the frozen encoders would see.
     """
     if session.run.resumed:  # the encoders' weights are in the run
-        model.load_state_dict(session.run.load_state(session.device)["model"])
+        state = session.run.load_state(session.device)
+        with session.run.restoring():
+            model.load_state_dict(state["model"])
     model.eval()
     if model.image_encoder.frozen:
         images = image_features(session, model.image_encoder)

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
-from common.files import CACHE_FOLDER, remove_older, write_atomically
+from common.files import CACHE_FOLDER, remove_older, replacing, reserve, write_atomically
 
 WHITE = (255, 255, 255)
 THUMBNAIL = (32, 32)
@@ -132,9 +132,8 @@ def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, 
     """Decode every image on all cores into `pixels_file`, through temporary files."""
     digests, errors, sizes = [], {}, Counter()
     shape = (catalogue.image_count, *size, 3)
-    part = pixels_file.with_suffix(f".{os.getpid()}.part")
     sources = catalogue.image_sources()
-    try:
+    with replacing(pixels_file, math.prod(shape)) as part:
         with (
             part.open("wb") as file,
             ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -142,6 +141,7 @@ def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, 
         ):
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(file, header)
+            reserve(file, file.tell() + math.prod(shape))
             while chunk := list(islice(sources, DECODED_AT_ONCE)):
                 for pixels, image_digest, found in pool.map(lambda source: read_image(source, size), chunk):
                     if isinstance(found, str):
@@ -152,9 +152,6 @@ def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, 
                     file.write(pixels.tobytes())
                 bar.update(len(chunk))
         write_atomically(facts_file, json.dumps({"digests": digests, "errors": errors, "remarks": remark_on(sizes)}))
-        os.replace(part, pixels_file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def remark_on(sizes: Counter) -> list[str]:

@@ -1,6 +1,5 @@
 """What a training shows: a line an epoch, warnings, TensorBoard, and curves.png."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from torch.utils.tensorboard import SummaryWriter
+
+from common.files import replacing
 
 COLLAPSED = 0.01
 AT_CHANCE = 0.99
@@ -102,7 +103,6 @@ def draw_curves(history: list[dict[str, Any]], at_chance: dict[str, float], file
         axes.grid(alpha=0.3)
     left.legend(fontsize=8)
     right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    part = file.with_name(f"{file.stem}.part.png")
-    figure.savefig(part, dpi=110)
+    with replacing(file) as part:
+        figure.savefig(part, dpi=110)
     plt.close(figure)
-    os.replace(part, file)

@@ -136,7 +136,9 @@ def read_config(run: Path, model: str) -> dict[str, Any]:
         for key in ("hyperparameters", "data", "precision"):
             config[key]
         config["data"]["fingerprint"], config["data"]["options"].keys(), config["hyperparameters"]["image_size"]
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        if config["precision"] not in ("float32", "bfloat16"):
+            raise ValueError(f"precision = {config['precision']!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error!r})") from None
     if found != model:
         raise InputError(f"{run}: a run of {found}, not of {model}; use {found}/eval.py or another folder")
@@ -148,7 +150,12 @@ def saved_settings(config: dict[str, Any], hyperparameters: type[Settings], run:
     values = config["hyperparameters"]
     names = {field.name for field in dataclasses.fields(hyperparameters)}
     if names != set(values):
-        raise InputError(f"{run}: written by another version, its hyperparameters differ in {names ^ set(values)}")
+        differences = [f"it lacks {', '.join(sorted(names - set(values)))}"] * bool(names - set(values))
+        differences += [f"{', '.join(sorted(set(values) - names))} is unknown"] * bool(set(values) - names)
+        raise InputError(
+            f"{run}: a run of another version of this code ({' and '.join(differences)} in its hyperparameters); "
+            "resume it with that version, or start it again with --overwrite or in another --output"
+        )
     hints = {field.name: field.type for field in dataclasses.fields(hyperparameters)}
     where = run / "config.json"
     return hyperparameters(**{key: checked(values[key], hints[key], f"{where}: {key}") for key in hints})

@@ -117,9 +117,9 @@ def average_gradients(model: nn.Module) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def agree(value: bool) -> bool:
-    """Whether it is true for any process."""
-    return average(torch.tensor(float(value))).item() > 0
+def any_of(*values: bool) -> list[bool]:
+    """Whether each value is true for any process."""
+    return (average(torch.tensor(values, dtype=torch.float32)) > 0).tolist()
 
 
 def from_first(value: Any) -> Any:

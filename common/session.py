@@ -84,7 +84,12 @@ def prepare(
     if run.resumed:
         config = read_config(run.folder, model)
         refuse_other_data(run.folder, config, data)
-        if run.load_state(torch.device("cpu"))["progress"]["finished"]:
+        state = run.load_state(torch.device("cpu"))
+        with run.restoring():
+            if processes.is_first():
+                run.publish(state)
+            finished = state["progress"]["finished"]
+        if finished:
             print(f"{run.folder}: this run is finished; nothing to resume")
             sys.exit(0)
         precision = getattr(torch, config["precision"])

@@ -145,12 +145,13 @@ def build_text_encoder(
     # a checkpoint that also holds a classifier or pooler is reported at length; it is of no concern here
     transformers.logging.set_verbosity_error()
     if folder is not None:
-        config = transformers.AutoConfig.from_pretrained(folder / TRANSFORMER_FOLDER)
-        return Transformer(transformers.AutoModel.from_config(config), frozen)
+        config = transformers.AutoConfig.from_pretrained(folder / TRANSFORMER_FOLDER, trust_remote_code=False)
+        return Transformer(transformers.AutoModel.from_config(config, trust_remote_code=False), frozen)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Transformer(transformers.AutoModel.from_pretrained(settings.text_weights), frozen)
+            model = transformers.AutoModel.from_pretrained(settings.text_weights, trust_remote_code=False)
+            return Transformer(model, frozen)
     except (OSError, ValueError) as error:
         raise InputError(f"text_weights = {settings.text_weights!r}: no model there ({first_line(error)})") from None
 

@@ -18,12 +18,16 @@ from common import processes
 from common.batches import Batch
 from common.devices import random_state, set_random_state
 from common.errors import TrainingStopped
+from common.exhaustion import told_in_words
 from common.images import augment
 from common.large_batches import Embed, Losses, compute_gradients
 from common.loading import load, place, workers_for
 from common.monitoring import Monitor
 from common.session import Session
 from common.validation import validate
+
+SAVE_EVERY_SECONDS = 600
+"""Within an epoch, which can take hours: what a power cut costs at most. A save takes seconds."""
 
 
 @dataclass
@@ -63,7 +67,9 @@ def fit(
         rates: the highest learning rate of each part of the model that has its own.
 
     Raises:
-        TrainingStopped: a loss is not finite, or the user interrupted (after saving).
+        TrainingStopped: a loss is not finite, the machine's memory is too small, or the user interrupted
+            (after saving).
+        DiskFull: the state cannot be saved; the one before is as it was.
     """
     session = with_placed_images(session)
     settings, run = session.settings, session.run
@@ -82,20 +88,27 @@ def fit(
             run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
     at_chance = {name: float(value) for name, value in at_chance.items()}
     monitor = Monitor(run.folder, at_chance, progress.epoch) if processes.is_first() else None
-    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar:
+    memory = (model, optimizer, session.batch_size)
+    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar, told_in_words(*memory):
+        saved = time.perf_counter()
         while not progress.finished:
             started = time.perf_counter()
             for batch in epoch_batches(session, progress, steps):
                 train_step(model, embed, losses, batch, optimizer, schedule, settings, progress)
                 progress.seconds, started = progress.seconds + time.perf_counter() - started, time.perf_counter()
                 bar.update(session.batch_size)
-                if processes.agree(interrupted()):
+                stop, due = processes.any_of(interrupted(), started - saved > SAVE_EVERY_SECONDS)
+                if stop:
                     save(session, model, optimizer, schedule, progress)
                     raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
+                if due:
+                    save(session, model, optimizer, schedule, progress)
+                    saved = started = time.perf_counter()
             finish_epoch(model, session, progress, steps, optimizer)
             if monitor:
                 bar.write(monitor.epoch(progress.history, progress.best_epoch))
             save(session, model, optimizer, schedule, progress)
+            saved = time.perf_counter()
     if monitor:
         monitor.close()
     processes.stop()
@@ -159,7 +172,7 @@ def train_step(
 
 
 def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: int, optimizer: Any) -> None:
-    """Validate, record the epoch, keep the model if it is the best, decide whether to stop."""
+    """Validate, record the epoch, see whether it is the best, decide whether to stop."""
     means = {name: total / progress.step for name, total in progress.sums.items()}
     validation = validate(model, session.images, session.val_texts, session.val, session.device)
     progress.epoch += 1
@@ -175,14 +188,10 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
     })  # fmt: skip
     if validation["rsum"] > progress.best_rsum:
         progress.best_rsum, progress.best_epoch = validation["rsum"], progress.epoch
-        if processes.is_first():
-            session.run.save_model(model)
     patience = session.settings.patience
     stale = patience > 0 and progress.epoch - progress.best_epoch >= patience
     progress.finished = progress.epoch == session.settings.epochs or stale
     progress.step, progress.sums, progress.seconds = 0, {}, 0.0
-    if processes.is_first():
-        session.run.write_metrics(progress.history)
 
 
 def build_optimizer(model: nn.Module, settings: Any, rates: dict[nn.Module, float]) -> torch.optim.Optimizer:
@@ -212,7 +221,7 @@ def learning_rate_share(step: int, total: int, warmup: float) -> float:
 
 
 def save(session: Session, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
-    """Save everything that the rest of the training depends on."""
+    """Save everything that the rest of the training depends on, and the model if this is its best epoch."""
     random_states = processes.from_all(random_state(session.device))
     if processes.is_first():
         session.run.save_state({
@@ -227,15 +236,15 @@ def save(session: Session, model: nn.Module, optimizer: Any, schedule: Any, prog
 def restore(session: Session, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:
     """Put a saved state back and return where the training was."""
     state = session.run.load_state(session.device)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    progress = Progress(**state["progress"])
-    before = len(state["random"])
-    if processes.count() in (1, before):
-        set_random_state(state["random"][processes.number()], session.device)
-    else:
-        seed_process(session.settings.seed, progress)
+    with session.run.restoring():
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        progress, before = Progress(**state["progress"]), len(state["random"])
+        if processes.count() in (1, before):
+            set_random_state(state["random"][processes.number()], session.device)
+        else:
+            seed_process(session.settings.seed, progress)
     if processes.count() != before:
         print(f"processes: {processes.count()}, the run had {before}: it goes on, but not bit for bit as it would have")
     return progress

@@ -7,7 +7,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from random import Random
@@ -20,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # for `python data/sample.py` from any folder
 
 from common.errors import InputError, run_script
+from common.files import remove, replacing
 from data.accessories import ACCESSORIES
 from data.drawing import Look, photograph
 from data.footwear import FOOTWEAR
@@ -163,13 +163,13 @@ def make_sample(folder: Path = DEFAULT_FOLDER, products: int = 2400, seed: int =
             return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Drawn beside its place and moved there when complete: an interrupted run leaves nothing half-made.
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        fresh = Path(scratch) / "sample"
+    with replacing(folder) as fresh:
         fresh.mkdir()
         write_catalogue(fresh, products, seed)
+        outdated = fresh.with_name(f"outdated-{fresh.name}")
         if folder.exists():
-            folder.rename(Path(scratch) / "outdated")
-        fresh.rename(folder)
+            folder.rename(outdated)
+    remove(outdated)
     return folder
 
 

@@ -14,6 +14,7 @@ from tiny_runs import MODELS, arguments, script, use_patches
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import common.monitoring
 import common.training
 from common import processes
 from common.large_batches import compute_gradients

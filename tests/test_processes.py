@@ -137,7 +137,7 @@ def test_one_process_changes_nothing():
     assert processes.count() == 1 and processes.number() == 0 and processes.is_first()
     assert processes.gather(emb) is emb and processes.gather_parts(emb, 3) is emb
     assert processes.from_all("it") == ["it"] and processes.from_first("it") == "it"
-    assert processes.agree(True) and not processes.agree(False)
+    assert processes.any_of(True, False) == [True, False]
     assert processes.own_part(np.arange(5)).tolist() == [0, 1, 2, 3, 4]
 
 
