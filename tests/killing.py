@@ -130,7 +130,8 @@ def kill_after(seconds: float, main: str, *words, log: Path) -> None:
 
 
 def moments(number: int, main: str, *words, log: Path) -> list[float]:
-    """Random moments of a script that is run once to see how long it takes."""
+    """Random moments of a script, which is run to see how long it takes; the first process is slower to start."""
+    run("never", "killing:nothing", log=log)
     started = time.perf_counter()
     run("never", main, *words, log=log)
     length, draw = time.perf_counter() - started, random.Random(0)
@@ -148,6 +149,10 @@ def parts(folder: Path) -> list[str]:
 def cache_parts(data: Path) -> list[str]:
     """Unfinished files of a catalogue, and of word vectors, in the folder of caches."""
     return [name for name in parts(CACHE_FOLDER) if name.startswith((data.name, "word2vec-"))]
+
+
+def nothing() -> None:
+    """A script that does nothing."""
 
 
 def dead_process() -> int:

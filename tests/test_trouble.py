@@ -41,7 +41,7 @@ def finished(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_patches(monkeypatch)
         monkeypatch.setattr(common.monitoring, "draw_curves", lambda *_: None)
-        yield train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished")
+        return train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished")
 
 
 def mounted(folder: Path, *options: str):
