@@ -127,7 +127,8 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 def describe_full_disk(path: Path, part: Path, size: int) -> str:
-    fits = 512 * part.stat().st_blocks + shutil.disk_usage(path.parent).free if part.is_file() else 0
+    written = 512 * part.stat().st_blocks if part.is_file() else 0
+    fits = written + shutil.disk_usage(path.parent).free
     missing = f", {max(size - fits, 1e5) / 1e6:,.1f} MB more are needed" if size else ""
     return (
         f"{path}: the disk is full{missing}. Nothing that was there before is lost: free some space and start again "
