@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from common.captions import fold
+from common.columns import AT_ONCE, TEXT, first_equal, hashes, mapped, pieces
 from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import kaggle, parquet, table
@@ -57,7 +60,7 @@ class Catalogue:
         path: where it was opened.
         rows: one (image, caption) pair a row, with the columns `product` (str), `image` (int, an
             index into the images), `caption` (str), `place` (line or row in the file), and one
-            column an attribute (str, "" where missing).
+            column an attribute (str, "" where missing; categorical unless most values differ).
         attributes: names of the attribute columns.
         fingerprint: changes when an id, a caption, an attribute or the name or size of an image does.
         image_paths: the file of each image; empty when the images stand in `shards`.
@@ -81,13 +84,13 @@ class Catalogue:
     def image_state(self) -> str:
         """A hash of the names, sizes and times of the image files: it changes when an image may have."""
         files = self.shards or self.image_paths
-        return digest([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+        return hashed(json_list((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
     def without(self, unusable: pd.Series, reason: str) -> "Catalogue":
         """The catalogue without the rows of a boolean mask, which are reported under `reason`."""
         if not unusable.any():
             return self
-        self.report.unusable[reason] += list(self.rows.loc[unusable, "place"])
+        self.report.unusable[reason] += self.rows.loc[unusable, "place"].tolist()
         return replace(self, rows=self.rows[~unusable].reset_index(drop=True))
 
 
@@ -111,7 +114,6 @@ def open_catalogue(
     path = Path(path).expanduser().resolve()
     source = read_source(path)
     chosen = choose_columns(source, {"image": image_column, "caption": caption_column, "id": id_column})
-    source.frame = source.frame.reset_index(drop=True)
     report = Report(list(source.found))
     for reason, place in source.unusable:
         report.unusable[reason].append(place)
@@ -119,10 +121,10 @@ def open_catalogue(
 
     table_rows, attributes = tidy(source, chosen)
     catalogue = Catalogue(path, table_rows, attributes, "", [], source.shards, len(table_rows), report)
-    catalogue = catalogue.without(table_rows["caption"] == "", "no caption")
+    del table_rows
+    catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
     catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
-    repeated = catalogue.rows.duplicated(["product", "image", "caption"])
-    catalogue = catalogue.without(repeated, REPEATED)
+    catalogue = catalogue.without(repeated(catalogue.rows), REPEATED)
     if strict:
         report.refuse_unusable(path)
     if catalogue.rows.empty:
@@ -164,29 +166,53 @@ def guess(names: list[str], candidates: tuple[str, ...]) -> str | None:
 
 
 def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, list[str]]:
-    """Rows with the columns product, image (still as found), caption, place and the attributes."""
-    frame = source.frame.astype("object")
-    frame = frame.where(frame.notna(), "").map(str)
-    files = frame[chosen["image"]].str.strip() if not source.shards else None  # a name may hold two spaces
-    frame = frame.map(lambda value: " ".join(value.split()))
-    count = len(frame)
-    tidy_rows = {
-        "product": frame[chosen["id"]] if chosen["id"] else pd.Series([""] * count, dtype="object"),
-        "image": pd.Series(range(count)) if source.shards else files,
-        "caption": frame[chosen["caption"]],
-        "place": pd.Series(source.lines, dtype="object"),
+    """Rows with the columns product, image (still as found), caption, place and the attributes.
+
+    The columns are taken out of the source one by one: a large catalogue is not in memory twice.
+    """
+    frame, count = source.frame.reset_index(drop=True), len(source.frame)
+    source.frame = None
+    result = {
+        "product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT),
+        # the name of a file may hold two spaces
+        "image": pd.Series(range(count), dtype=np.int32)
+        if source.shards
+        else tidied(frame[chosen["image"]], str.strip),
+        "caption": tidied(frame[chosen["caption"]], squeeze),
+        "place": pd.Series(source.lines, dtype=TEXT),
     }
-    # an attribute may bear one of our own names
-    attributes = {
-        f"{name} (attribute)" if name in OUR_NAMES else name: frame[name]
-        for name in frame.columns
-        if name not in chosen.values() and (frame[name] != "").any()
-    }
-    result = pd.DataFrame(tidy_rows | attributes)
+    source.lines = None
+    attributes = []
+    for name in list(frame.columns):
+        column = frame.pop(name)
+        if name not in chosen.values() and ((column := categories(column)) != "").any():
+            attributes.append(f"{name} (attribute)" if name in OUR_NAMES else name)  # it may bear one of our own names
+            result[attributes[-1]] = column
+    result = pd.DataFrame(result, copy=False)
     # without an id every image is a product of its own
     nameless = result["product"] == ""
-    result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(str)
-    return result, list(attributes)
+    if nameless.any():
+        result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(TEXT)
+    return result, attributes
+
+
+def squeeze(text: str) -> str:
+    """The text without white space at its ends, and with single spaces inside."""
+    return " ".join(text.split())
+
+
+def tidied(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
+    """The column as text, "" where it is missing."""
+    return mapped(column.fillna("") if column.hasnans else column, change)
+
+
+def categories(column: pd.Series) -> pd.Series:
+    """An attribute, tidied: as numbers of its values if they are few, which is all but a byte or two a row."""
+    number, values = pd.factorize(column)  # -1 where missing
+    if len(values) > len(column) // 2:
+        return tidied(column, squeeze)
+    number_of_tidy, tidy_values = pd.factorize(mapped(pd.Series([*values, ""]), squeeze))
+    return pd.Series(pd.Categorical.from_codes(number_of_tidy[number], tidy_values))
 
 
 def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
@@ -207,6 +233,7 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
         )
     catalogue = catalogue.without(catalogue.rows["image"].isin(missing), "the image file does not exist")
     codes, distinct = pd.factorize(catalogue.rows["image"])
+    codes = codes.astype(np.int32)
     files = [paths[name] for name in distinct]
     return replace(catalogue, rows=catalogue.rows.assign(image=codes), image_paths=files, image_count=len(files))
 
@@ -218,12 +245,21 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def repeated(table_rows: pd.DataFrame) -> np.ndarray:
+    """(N,) bool, whether an earlier row has the same product, image and caption."""
+    same = first_equal(*(table_rows[name] for name in ("product", "image", "caption")))
+    return same != np.arange(len(same))
+
+
 def remark_on_defects(catalogue: Catalogue) -> None:
     """Report what may surprise in rows that are kept."""
     table_rows, remarks = catalogue.rows, []
-    shared = table_rows["caption"].map(fold)
-    products = table_rows["product"].groupby(shared).transform("nunique")
-    remarks.append((int((products > 1).sum()), "share their caption with another product"))
+    shared = first_equal(hashes(table_rows["caption"], fold))
+    product = first_equal(table_rows["product"])
+    by_several = np.zeros(len(table_rows), dtype=bool)
+    by_several[shared[product != product[shared]]] = True  # at the first row of each caption
+    remarks.append((int(by_several[shared].sum()), "share their caption with another product"))
+    del shared, product
     for name in catalogue.attributes:
         remarks.append((int((table_rows[name] == "").sum()), f"without a value for '{name}'"))
         if "colo" in name.lower():
@@ -235,13 +271,33 @@ def remark_on_defects(catalogue: Catalogue) -> None:
 def fingerprint(catalogue: Catalogue) -> str:
     """A hash of the rows and of the names and sizes of the images, the same wherever the data lies."""
     files = catalogue.shards or catalogue.image_paths
-    sizes = [(file.name, file.stat().st_size) for file in files]
+    sizes = json_list((file.name, file.stat().st_size) for file in files)
     columns = ["product", "image", "caption", *catalogue.attributes]
-    return digest([sizes, columns, catalogue.rows[columns].to_numpy().tolist()])
+    table_rows = catalogue.rows[columns]
+    lists = (row for piece in pieces(len(table_rows)) for row in table_rows.iloc[piece].to_numpy(object).tolist())
+    return hashed(chain("[", sizes, f", {json.dumps(columns)}, ", json_list(lists), "]"))
 
 
 def digest(content: object) -> str:
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()
+    return hashed([json.dumps(content)])
+
+
+def json_list(values: Iterable) -> Iterator[str]:
+    """The pieces of a list's JSON, which is never in memory as a whole."""
+    values, comma = iter(values), ""
+    yield "["
+    while some := list(islice(values, AT_ONCE)):
+        yield comma + json.dumps(some)[1:-1]
+        comma = ", "
+    yield "]"
+
+
+def hashed(texts: Iterable[str]) -> str:
+    """A short hash of texts put together."""
+    state = hashlib.blake2b(digest_size=8)
+    for text in texts:
+        state.update(text.encode())
+    return state.hexdigest()
 
 
 def rows(count: int) -> str:

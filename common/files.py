@@ -73,5 +73,5 @@ def kept_array(
 def remove_older(folder: Path, name: str, kept: Path) -> None:
     """Remove the arrays of a name, and what belongs to them, that another key was computed for."""
     for old in folder.glob(f"{glob.escape(name)}-*"):
-        if old.stem != kept.stem and old.suffix in (".npy", ".json"):
+        if old.stem != kept.stem and old.suffix in (".npy", ".npz", ".json"):
             old.unlink(missing_ok=True)

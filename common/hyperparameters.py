@@ -66,6 +66,7 @@ class TrainingSettings:
     warmup: Fraction
     gradient_clip: Rate
     patience: CountOrZero
+    val_products: CountOrZero
     precision: Precision
     seed: Seed
 

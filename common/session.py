@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torchvision
 
 from common.batches import Data, Gallery, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
+from common.columns import each
 from common.devices import choose_device, describe, resolve_precision, seed_everything
 from common.errors import InputError
 from common.options import TrainOptions, read_config
-from common.splits import require_splits
+from common.splits import fewer_products, require_splits
 from common.text_encoders import build_tokenizer, load_tokenizer
 
 
@@ -88,10 +90,10 @@ def prepare(
     if run.resumed:
         tokenizer = load_tokenizer(settings, run.folder)
     else:
-        tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
+        tokenizer = build_tokenizer(settings, each(train_rows["caption"]))
     images = data.images.pixels
     train = Pairs(train_rows, images, tokenizer, label_column)
-    val = Gallery.of(data.rows("val"))
+    val = limited_gallery(data.rows("val"), settings.val_products)
     print(describe_unknown(tokenizer, {"train": train.captions, "val": val.captions}))
     print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
     if len(train) < 2:
@@ -101,6 +103,15 @@ def prepare(
         print(f"batch size: {batch_size} instead of {settings.batch_size}, there are no more training pairs")
     val_texts = Texts(*tokenizer(val.captions))
     return Session(run, config, settings, device, precision, data, tokenizer, images, train, val, val_texts, batch_size)
+
+
+def limited_gallery(rows: pd.DataFrame, most: int) -> Gallery:
+    """What validation searches among: at most so many products (0: all), and it says when there are more."""
+    gallery = Gallery.of(fewer_products(rows, most))
+    products = rows["product"].nunique()
+    if gallery.products < products:
+        print(f"validation: {gallery.products:,} of {products:,} products")
+    return gallery
 
 
 def describe_run(
