@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ def open_images(catalogue: Catalogue, size: tuple[int, int], folder: Path = CACH
     pixels_file, facts_file = folder / f"{where}-{key}.npy", folder / f"{where}-{key}.npz"
     try:
         return load_cache(pixels_file, facts_file)
-    except (OSError, ValueError, KeyError, EOFError):  # not there, or broken
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # not there, or broken
         folder.mkdir(parents=True, exist_ok=True)
         build_cache(catalogue, size, pixels_file, facts_file)
         remove_older(folder, where, pixels_file)

@@ -137,7 +137,7 @@ def check_disjoint(of_row: np.ndarray, things: dict[str, np.ndarray]) -> None:
     for name, values in things.items():
         crossing = of_row[used] != of_row[used[first_equal(values[used])]]
         if crossing.any():
-            raise InputError(f"the {name} {values[used[crossing.argmax()]]!r} is in two splits")
+            raise InputError(f"the {name} of row {used[crossing.argmax()]} is in two splits")
 
 
 def distinct_in(same: np.ndarray, which: np.ndarray) -> int:
