@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from common.captions import fold
-from common.columns import AT_ONCE, TEXT, first_equal, hashes, mapped, pieces
+from common.columns import AT_ONCE, TEXT, categories, first_equal, hashes, pieces, squeeze, tidied
 from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import kaggle, parquet, table
@@ -172,47 +172,25 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     """
     frame, count = source.frame.reset_index(drop=True), len(source.frame)
     source.frame = None
-    result = {
-        "product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT),
-        # the name of a file may hold two spaces
-        "image": pd.Series(range(count), dtype=np.int32)
-        if source.shards
-        else tidied(frame[chosen["image"]], str.strip),
-        "caption": tidied(frame[chosen["caption"]], squeeze),
-        "place": pd.Series(source.lines, dtype=TEXT),
-    }
+    attributes = {}
+    for name in [name for name in frame.columns if name not in chosen.values()]:
+        column = categories(frame.pop(name))
+        if (column != "").any():  # it may bear one of our own names
+            attributes[f"{name} (attribute)" if name in OUR_NAMES else name] = column
+    result = {"product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT)}
+    # the name of a file may hold two spaces
+    names = None if source.shards else tidied(frame[chosen["image"]], str.strip)
+    result["image"] = pd.Series(range(count), dtype=np.int32) if names is None else names
+    frame = frame[[chosen["caption"]]]
+    result["caption"] = tidied(frame.pop(chosen["caption"]), squeeze)
+    result["place"] = pd.Series(source.lines, dtype=TEXT)
     source.lines = None
-    attributes = []
-    for name in list(frame.columns):
-        column = frame.pop(name)
-        if name not in chosen.values() and ((column := categories(column)) != "").any():
-            attributes.append(f"{name} (attribute)" if name in OUR_NAMES else name)  # it may bear one of our own names
-            result[attributes[-1]] = column
-    result = pd.DataFrame(result, copy=False)
+    result = pd.DataFrame(result | attributes, copy=False)
     # without an id every image is a product of its own
     nameless = result["product"] == ""
     if nameless.any():
         result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(TEXT)
-    return result, attributes
-
-
-def squeeze(text: str) -> str:
-    """The text without white space at its ends, and with single spaces inside."""
-    return " ".join(text.split())
-
-
-def tidied(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
-    """The column as text, "" where it is missing."""
-    return mapped(column.fillna("") if column.hasnans else column, change)
-
-
-def categories(column: pd.Series) -> pd.Series:
-    """An attribute, tidied: as numbers of its values if they are few, which is all but a byte or two a row."""
-    number, values = pd.factorize(column)  # -1 where missing
-    if len(values) > len(column) // 2:
-        return tidied(column, squeeze)
-    number_of_tidy, tidy_values = pd.factorize(mapped(pd.Series([*values, ""]), squeeze))
-    return pd.Series(pd.Categorical.from_codes(number_of_tidy[number], tidy_values))
+    return result, list(attributes)
 
 
 def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:

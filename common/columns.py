@@ -38,6 +38,25 @@ def mapped(column: pd.Series, change: Callable[..., str]) -> pd.Series:
     return pd.Series(pd.array(joined, dtype=TEXT), index=column.index)
 
 
+def squeeze(text: str) -> str:
+    """The text without white space at its ends, and with single spaces inside."""
+    return " ".join(text.split())
+
+
+def tidied(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
+    """The column as text, "" where it is missing."""
+    return mapped(column.fillna("") if column.hasnans else column, change)
+
+
+def categories(column: pd.Series) -> pd.Series:
+    """A column, tidied: as numbers of its values if they are few, which is all but a byte or two a row."""
+    number, values = pd.factorize(column)  # -1 where missing
+    if len(values) > len(column) // 2:
+        return tidied(column, squeeze)
+    number_of_tidy, tidy_values = pd.factorize(mapped(pd.Series([*values, ""]), squeeze))
+    return pd.Series(pd.Categorical.from_codes(number_of_tidy[number], tidy_values))
+
+
 def hashes(column: pd.Series | np.ndarray, change: Callable[[str], str] | None = None) -> np.ndarray:
     """(N,) uint64 hashes of a column's values, or of what a function makes of them; the same in every process.
 

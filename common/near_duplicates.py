@@ -8,13 +8,13 @@ from itertools import combinations
 
 import imagehash
 import numpy as np
-import pandas as pd
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
+from common.columns import first_equal
 from common.files import kept_array
 from common.images import DecodedImages, open_images
 
@@ -74,8 +74,9 @@ def similar_outlines(catalogue: Catalogue, images: DecodedImages) -> tuple[np.nd
 
 def first_of_each_file(digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) the number of each image's file content, and (F,) the first image of each content, ascending."""
-    number = pd.factorize(digests)[0]
-    return number, np.flatnonzero(~pd.Series(number).duplicated())
+    same = first_equal(digests)
+    first = np.flatnonzero(same == np.arange(len(same)))
+    return np.searchsorted(first, same), first
 
 
 def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
