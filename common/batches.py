@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.captions import Tokenizer, fold
 from common.catalogue import REPEATED, Catalogue, open_catalogue, repeated
-from common.columns import TEXT, distinct, each, first_equal, hashes
+from common.columns import TEXT, distinct, each, first_equal, hashes, plain_text
 from common.errors import InputError
 from common.images import DecodedImages, open_images
 from common.near_duplicates import photographs
@@ -248,7 +248,7 @@ class Gallery:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> "Gallery":
-        rows = rows.astype({name: TEXT for name in rows if rows[name].dtype == "category"})
+        rows = plain_text(rows)
         image, images = pd.factorize(rows["image"])
         caption, _ = pd.factorize(rows["caption"].map(fold))
         captions = rows["caption"].groupby(caption).first().tolist()

@@ -57,6 +57,11 @@ def categories(column: pd.Series) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(number_of_tidy[number], tidy_values))
 
 
+def plain_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table with its categorical columns as `TEXT`, for a part of a catalogue that is looked at closely."""
+    return rows.astype({name: TEXT for name in rows if rows[name].dtype == "category"})
+
+
 def hashes(column: pd.Series | np.ndarray, change: Callable[[str], str] | None = None) -> np.ndarray:
     """(N,) uint64 hashes of a column's values, or of what a function makes of them; the same in every process.
 
