@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from common.captions import Tokenizer, fold
-from common.catalogue import REPEATED, Catalogue, open_catalogue
+from common.catalogue import REPEATED, Catalogue, open_catalogue, repeated
+from common.columns import TEXT, distinct, each, first_equal, hashes, plain_text
 from common.errors import InputError
 from common.images import DecodedImages, ImageFiles, open_images
 from common.near_duplicates import photographs
@@ -73,17 +74,16 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
 def merge_equal_images(catalogue: Catalogue, images: DecodedImages) -> Catalogue:
     """Let a product have each photograph once, however many rows or files repeat it."""
     rows = catalogue.rows
-    same = [rows["product"], images.digests[rows["image"].to_numpy()]]
-    catalogue = replace(catalogue, rows=rows.assign(image=rows["image"].groupby(same).transform("first")))
-    repeated = catalogue.rows.duplicated(["product", "image", "caption"])
-    return catalogue.without(repeated, REPEATED)
+    image = rows["image"].to_numpy()
+    catalogue = replace(catalogue, rows=rows.assign(image=image[first_equal(rows["product"], images.digests[image])]))
+    return catalogue.without(repeated(catalogue.rows), REPEATED)
 
 
 def size_line(catalogue: Catalogue) -> str:
     rows = catalogue.rows
-    captions = rows["caption"].map(fold).nunique()
+    products, captions = (distinct(first_equal(of)) for of in (rows["product"], hashes(rows["caption"], fold)))
     return (
-        f"{rows['product'].nunique():,} products, {rows['image'].nunique():,} images, "
+        f"{products:,} products, {rows['image'].nunique():,} images, "
         f"{captions:,} distinct captions, {len(rows):,} pairs of the two"
     )
 
@@ -93,8 +93,8 @@ class Texts:
     """Captions, ready to be encoded.
 
     Attributes:
-        tokens: (M, L) int64 padded with 0, or the captions' features (M, G) float32.
-        lengths: (M,) int64, of the tokens.
+        tokens: (M, L) integers padded with 0, or the captions' features (M, G) float32.
+        lengths: (M,) integers, of the tokens.
     """
 
     tokens: np.ndarray
@@ -108,11 +108,11 @@ class Texts:
         return Texts(self.tokens[which], self.lengths[which])
 
     def batch(self, which: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The tokens (B, L) or features (B, G), and the lengths (B,)."""
-        lengths = torch.from_numpy(self.lengths[which])
+        """The tokens (B, L) int64 or features (B, G), and the lengths (B,) int64."""
+        lengths = torch.from_numpy(self.lengths[which].astype(np.int64))
         tokens = torch.from_numpy(self.tokens[which])
         if not tokens.is_floating_point():
-            tokens = tokens[:, : int(lengths.max())]
+            tokens = tokens[:, : int(lengths.max())].long()
         return tokens, lengths
 
 
@@ -179,12 +179,12 @@ class Pairs:
     def __init__(self, rows: pd.DataFrame, images: Images, tokenizer: Tokenizer, label_column: str = "") -> None:
         self.images = images
         self.image = rows["image"].to_numpy()
-        self.products = rows["product"].to_numpy()
-        self.product = pd.factorize(rows["product"])[0]
-        self.caption = pd.factorize(rows["caption"].map(fold))[0]
-        self.captions = rows["caption"].tolist()
-        self.texts = Texts(*tokenizer(self.captions))
-        self.labels = np.full(len(rows), NO_LABEL)
+        self.products = rows["product"].astype(TEXT).array
+        self.product = first_equal(rows["product"])
+        self.caption = first_equal(hashes(rows["caption"], fold))
+        self.captions = rows["caption"].astype(TEXT)
+        self.texts = Texts(*tokenizer(each(self.captions)))
+        self.labels = np.broadcast_to(np.int64(NO_LABEL), len(rows))
         self.classes: list[str] = []
         if label_column:
             self.labels, self.classes = identity_labels(rows, label_column)
@@ -219,8 +219,7 @@ def identity_labels(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, list[s
     """Class numbers 0..C-1 of an attribute's values, `NO_LABEL` where it is empty, and the values."""
     if column not in rows:
         raise InputError(f"no attribute column '{column}' in the catalogue; its columns are {list(rows.columns)}")
-    values = rows[column].replace("", None)
-    numbers, classes = pd.factorize(values, sort=True)
+    numbers, classes = pd.factorize(rows[column].astype(TEXT).replace("", None), sort=True)
     if len(classes) < 2:
         raise InputError(f"the column '{column}' has {len(classes)} different values; a classifier needs two")
     return np.where(numbers < 0, NO_LABEL, numbers), list(classes)
@@ -285,6 +284,7 @@ class Gallery:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> "Gallery":
+        rows = plain_text(rows)
         image, images = pd.factorize(rows["image"])
         caption, _ = pd.factorize(rows["caption"].map(fold))
         captions = rows["caption"].groupby(caption).first().tolist()

@@ -3,12 +3,15 @@
 import json
 import re
 import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
+from common.columns import AT_ONCE
 from common.errors import InputError
 from common.files import write_atomically
 
@@ -19,7 +22,7 @@ VOCABULARY_FILE = "vocabulary.json"
 TRANSFORMER_FOLDER = "text_encoder"
 
 Tokens = tuple[np.ndarray, np.ndarray]
-"""(N, L) int64 token numbers padded with 0 at the end, and (N,) int64 lengths of at least 1."""
+"""(N, L) token numbers padded with 0 at the end, and (N,) lengths of at least 1, both in the smallest int that fits."""
 
 
 def fold(caption: str) -> str:
@@ -56,18 +59,21 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.known) + UNKNOWN + 1
 
-    def __call__(self, captions: Sequence[str]) -> Tokens:
+    def __call__(self, captions: Iterable[str]) -> Tokens:
         """Encode captions; one without any word becomes a single unknown word."""
-        numbers = [
+        return pad(
             [self.number.get(word, UNKNOWN) for word in words(caption)[: self.max_words]] or [UNKNOWN]
             for caption in captions
-        ]
-        return pad(numbers)
+        )
 
     def unknown_share(self, captions: Iterable[str]) -> float:
         """The share of the captions' words that the vocabulary lacks."""
-        every = [word for caption in captions for word in words(caption)]
-        return sum(word not in self.number for word in every) / max(1, len(every))
+        count = unknown = 0
+        for caption in captions:
+            found = words(caption)
+            count += len(found)
+            unknown += sum(word not in self.number for word in found)
+        return unknown / max(1, count)
 
     def without_known_word(self, captions: Iterable[str]) -> int:
         """How many of the captions hold no word of the vocabulary."""
@@ -104,9 +110,11 @@ class TransformerTokenizer:
         # two more for the tokens that mark beginning and end
         self.max_length = min(max_words + 2, self.tokenizer.model_max_length)
 
-    def __call__(self, captions: Sequence[str]) -> Tokens:
-        encoded = self.tokenizer(list(captions), truncation=True, max_length=self.max_length)
-        return pad(encoded["input_ids"])
+    def __call__(self, captions: Iterable[str]) -> Tokens:
+        captions = iter(captions)
+        pieces = iter(lambda: list(islice(captions, AT_ONCE)), [])
+        encoded = (self.tokenizer(piece, truncation=True, max_length=self.max_length) for piece in pieces)
+        return pad(chain.from_iterable(piece["input_ids"] for piece in encoded))
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder / TRANSFORMER_FOLDER)
@@ -119,7 +127,7 @@ class TransformerTokenizer:
 Tokenizer = Vocabulary | TransformerTokenizer
 
 
-def describe_unknown(tokenizer: Tokenizer, captions_of: dict[str, list[str]]) -> str:
+def describe_unknown(tokenizer: Tokenizer, captions_of: dict[str, Collection[str]]) -> str:
     """Say how much of each split's captions a tokenizer does not know."""
     if not isinstance(tokenizer, Vocabulary):
         return "words: cut into the pieces that the text encoder knows"
@@ -133,13 +141,17 @@ def describe_unknown(tokenizer: Tokenizer, captions_of: dict[str, list[str]]) ->
     return "; ".join(parts)
 
 
-def pad(numbers: Sequence[Sequence[int]]) -> Tokens:
+def pad(numbers: Iterable[Sequence[int]]) -> Tokens:
     """Token lists as a (N, L) array padded with 0, and their lengths."""
-    lengths = np.array([len(row) for row in numbers], dtype=np.int64)
-    padded = np.full((len(numbers), int(lengths.max(initial=1))), PADDING, dtype=np.int64)
-    for row, values in zip(padded, numbers, strict=True):
-        row[: len(values)] = values
-    return padded, lengths
+    tokens, counts = array("i"), array("i")
+    for row in numbers:
+        tokens.extend(row)
+        counts.append(len(row))
+    tokens, counts = np.asarray(tokens), np.asarray(counts)
+    # signed, which torch can compute with
+    padded = np.full((len(counts), counts.max(initial=1)), PADDING, np.min_scalar_type(-int(tokens.max(initial=1)) - 1))
+    padded[np.arange(padded.shape[1]) < counts[:, None]] = tokens
+    return padded, counts.astype(np.min_scalar_type(-padded.shape[1] - 1))
 
 
 def first_line(error: Exception) -> str:

@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from common.captions import fold
+from common.columns import AT_ONCE, TEXT, categories, first_equal, hashes, pieces, squeeze, tidied
 from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import kaggle, parquet, table
@@ -57,7 +60,7 @@ class Catalogue:
         path: where it was opened.
         rows: one (image, caption) pair a row, with the columns `product` (str), `image` (int, an
             index into the images), `caption` (str), `place` (line or row in the file), and one
-            column an attribute (str, "" where missing).
+            column an attribute (str, "" where missing; categorical unless most values differ).
         attributes: names of the attribute columns.
         fingerprint: changes when an id, a caption, an attribute or the name or size of an image does.
         image_paths: the file of each image; empty when the images stand in `shards`.
@@ -85,13 +88,13 @@ class Catalogue:
     def image_state(self) -> str:
         """A hash of the names, sizes and times of the image files: it changes when an image may have."""
         files = self.shards or self.image_paths
-        return digest([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+        return hashed(json_list((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
 
     def without(self, unusable: pd.Series, reason: str) -> "Catalogue":
         """The catalogue without the rows of a boolean mask, which are reported under `reason`."""
         if not unusable.any():
             return self
-        self.report.unusable[reason] += list(self.rows.loc[unusable, "place"])
+        self.report.unusable[reason] += self.rows.loc[unusable, "place"].tolist()
         return replace(self, rows=self.rows[~unusable].reset_index(drop=True))
 
 
@@ -115,7 +118,6 @@ def open_catalogue(
     path = Path(path).expanduser().resolve()
     source = read_source(path)
     chosen = choose_columns(source, {"image": image_column, "caption": caption_column, "id": id_column})
-    source.frame = source.frame.reset_index(drop=True)
     report = Report(list(source.found))
     for reason, place in source.unusable:
         report.unusable[reason].append(place)
@@ -123,10 +125,10 @@ def open_catalogue(
 
     table_rows, attributes = tidy(source, chosen)
     catalogue = Catalogue(path, table_rows, attributes, "", [], source.shards, len(table_rows), report)
-    catalogue = catalogue.without(table_rows["caption"] == "", "no caption")
+    del table_rows
+    catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
     catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
-    repeated = catalogue.rows.duplicated(["product", "image", "caption"])
-    catalogue = catalogue.without(repeated, REPEATED)
+    catalogue = catalogue.without(repeated(catalogue.rows), REPEATED)
     if strict:
         report.refuse_unusable(path)
     if catalogue.rows.empty:
@@ -168,28 +170,30 @@ def guess(names: list[str], candidates: tuple[str, ...]) -> str | None:
 
 
 def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, list[str]]:
-    """Rows with the columns product, image (still as found), caption, place and the attributes."""
-    frame = source.frame.astype("object")
-    frame = frame.where(frame.notna(), "").map(str)
-    files = frame[chosen["image"]].str.strip() if not source.shards else None  # a name may hold two spaces
-    frame = frame.map(lambda value: " ".join(value.split()))
-    count = len(frame)
-    tidy_rows = {
-        "product": frame[chosen["id"]] if chosen["id"] else pd.Series([""] * count, dtype="object"),
-        "image": pd.Series(range(count)) if source.shards else files,
-        "caption": frame[chosen["caption"]],
-        "place": pd.Series(source.lines, dtype="object"),
-    }
-    # an attribute may bear one of our own names
-    attributes = {
-        f"{name} (attribute)" if name in OUR_NAMES else name: frame[name]
-        for name in frame.columns
-        if name not in chosen.values() and (frame[name] != "").any()
-    }
-    result = pd.DataFrame(tidy_rows | attributes)
+    """Rows with the columns product, image (still as found), caption, place and the attributes.
+
+    The columns are taken out of the source one by one: a large catalogue is not in memory twice.
+    """
+    frame, count = source.frame.reset_index(drop=True), len(source.frame)
+    source.frame = None
+    attributes = {}
+    for name in [name for name in frame.columns if name not in chosen.values()]:
+        column = categories(frame.pop(name))
+        if (column != "").any():  # it may bear one of our own names
+            attributes[f"{name} (attribute)" if name in OUR_NAMES else name] = column
+    result = {"product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT)}
+    # the name of a file may hold two spaces
+    names = None if source.shards else tidied(frame[chosen["image"]], str.strip)
+    result["image"] = pd.Series(range(count), dtype=np.int32) if names is None else names
+    frame = frame[[chosen["caption"]]]
+    result["caption"] = tidied(frame.pop(chosen["caption"]), squeeze)
+    result["place"] = pd.Series(source.lines, dtype=TEXT)
+    source.lines = None
+    result = pd.DataFrame(result | attributes, copy=False)
     # without an id every image is a product of its own
     nameless = result["product"] == ""
-    result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(str)
+    if nameless.any():
+        result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(TEXT)
     return result, list(attributes)
 
 
@@ -211,6 +215,7 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
         )
     catalogue = catalogue.without(catalogue.rows["image"].isin(missing), "the image file does not exist")
     codes, distinct = pd.factorize(catalogue.rows["image"])
+    codes = codes.astype(np.int32)
     files = [paths[name] for name in distinct]
     return replace(catalogue, rows=catalogue.rows.assign(image=codes), image_paths=files, image_count=len(files))
 
@@ -222,12 +227,21 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def repeated(table_rows: pd.DataFrame) -> np.ndarray:
+    """(N,) bool, whether an earlier row has the same product, image and caption."""
+    same = first_equal(*(table_rows[name] for name in ("product", "image", "caption")))
+    return same != np.arange(len(same))
+
+
 def remark_on_defects(catalogue: Catalogue) -> None:
     """Report what may surprise in rows that are kept."""
     table_rows, remarks = catalogue.rows, []
-    shared = table_rows["caption"].map(fold)
-    products = table_rows["product"].groupby(shared).transform("nunique")
-    remarks.append((int((products > 1).sum()), "share their caption with another product"))
+    shared = first_equal(hashes(table_rows["caption"], fold))
+    product = first_equal(table_rows["product"])
+    by_several = np.zeros(len(table_rows), dtype=bool)
+    by_several[shared[product != product[shared]]] = True  # at the first row of each caption
+    remarks.append((int(by_several[shared].sum()), "share their caption with another product"))
+    del shared, product
     for name in catalogue.attributes:
         remarks.append((int((table_rows[name] == "").sum()), f"without a value for '{name}'"))
         if "colo" in name.lower():
@@ -239,13 +253,33 @@ def remark_on_defects(catalogue: Catalogue) -> None:
 def fingerprint(catalogue: Catalogue) -> str:
     """A hash of the rows and of the names and sizes of the images, the same wherever the data lies."""
     files = catalogue.shards or catalogue.image_paths
-    sizes = [(file.name, file.stat().st_size) for file in files]
+    sizes = json_list((file.name, file.stat().st_size) for file in files)
     columns = ["product", "image", "caption", *catalogue.attributes]
-    return digest([sizes, columns, catalogue.rows[columns].to_numpy().tolist()])
+    table_rows = catalogue.rows[columns]
+    lists = (row for piece in pieces(len(table_rows)) for row in table_rows.iloc[piece].to_numpy(object).tolist())
+    return hashed(chain("[", sizes, f", {json.dumps(columns)}, ", json_list(lists), "]"))
 
 
 def digest(content: object) -> str:
-    return hashlib.blake2b(json.dumps(content).encode(), digest_size=8).hexdigest()
+    return hashed([json.dumps(content)])
+
+
+def json_list(values: Iterable) -> Iterator[str]:
+    """The pieces of a list's JSON, which is never in memory as a whole."""
+    values, comma = iter(values), ""
+    yield "["
+    while some := list(islice(values, AT_ONCE)):
+        yield comma + json.dumps(some)[1:-1]
+        comma = ", "
+    yield "]"
+
+
+def hashed(texts: Iterable[str]) -> str:
+    """A short hash of texts put together."""
+    state = hashlib.blake2b(digest_size=8)
+    for text in texts:
+        state.update(text.encode())
+    return state.hexdigest()
 
 
 def rows(count: int) -> str:

@@ -62,7 +62,7 @@ def precompute_features(session: Session, model: nn.Module) -> Session:
 
 def image_features(session: Session, encoder: nn.Module) -> np.ndarray:
     """(N, F) float32 of all images of the catalogue."""
-    pixels, content = session.images, list(session.data.images.digests)
+    pixels, content = session.images, session.data.images.digests.tolist()
     height, width = pixels.shape[1:3]
     name, what = session.settings.image_encoder, f"{height}x{width} images"
 

@@ -189,5 +189,5 @@ def kept_array(
 def remove_older(folder: Path, name: str, kept: Path) -> None:
     """Remove the arrays of a name, and what belongs to them, that another key was computed for."""
     for old in folder.glob(f"{glob.escape(name)}-*"):
-        if old.stem != kept.stem and old.suffix in (".npy", ".json") and not PART.search(old.name):
+        if old.stem != kept.stem and old.suffix in (".npy", ".npz", ".json") and not PART.search(old.name):
             old.unlink(missing_ok=True)

@@ -67,6 +67,7 @@ class TrainingSettings:
     warmup: Fraction
     gradient_clip: Rate
     patience: CountOrZero
+    val_products: CountOrZero
     precision: Precision
     compile: bool
     seed: Seed

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
-from common.files import CACHE_FOLDER, remove_older, replacing, reserve, write_atomically
+from common.files import CACHE_FOLDER, remove_older, replacing, reserve
 
 WHITE = (255, 255, 255)
 THUMBNAIL = (32, 32)
@@ -29,7 +30,7 @@ THUMBNAIL = (32, 32)
 LARGEST_SHARE = 0.9
 """How much of the free disk a cache may take."""
 DECODED_AT_ONCE = 1024
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,7 +51,7 @@ class DecodedImages:
     Attributes:
         pixels: (N, H, W, 3) uint8, memory-mapped and read-only, or decoded when asked for; white where an
             image is unreadable.
-        digests: (N,) hash of each image's file content.
+        digests: (N,) uint64 hash of each image's file content, 0 where there is none.
         errors: image index -> why it could not be decoded.
         remarks: what may surprise about the images, in words.
     """
@@ -77,10 +78,10 @@ def open_images(
     height, width = size
     where = f"{catalogue.path.name}-{digest(str(catalogue.path))}-{height}x{width}"
     key = digest([CACHE_VERSION, catalogue.image_state()])
-    pixels_file, facts_file = folder / f"{where}-{key}.npy", folder / f"{where}-{key}.json"
+    pixels_file, facts_file = folder / f"{where}-{key}.npy", folder / f"{where}-{key}.npz"
     try:
         return load_cache(pixels_file, facts_file)
-    except (OSError, ValueError, KeyError, EOFError):  # not there, or broken
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # not there, or broken
         folder.mkdir(parents=True, exist_ok=True)
         if source == "auto" and not fits_on_disk(catalogue, size, folder):
             return decoded_on_the_fly(catalogue, size, folder)
@@ -122,15 +123,16 @@ class ImageFiles:
 
 
 def load_cache(pixels_file: Path, facts_file: Path) -> DecodedImages:
-    facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    with np.load(facts_file) as kept:
+        digests, facts = kept["digests"], json.loads(kept["facts"].item())
     errors = {int(image): reason for image, reason in facts["errors"].items()}
     pixels = np.load(pixels_file, mmap_mode="r")
-    return DecodedImages(pixels, np.array(facts["digests"], dtype=object), errors, facts["remarks"])
+    return DecodedImages(pixels, digests, errors, facts["remarks"])
 
 
 def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, facts_file: Path) -> None:
     """Decode every image on all cores into `pixels_file`, through temporary files."""
-    digests, errors, sizes = [], {}, Counter()
+    digests, errors, sizes = np.zeros(catalogue.image_count, dtype=np.uint64), {}, Counter()
     shape = (catalogue.image_count, *size, 3)
     sources = catalogue.image_sources()
     with replacing(pixels_file, math.prod(shape)) as part:
@@ -143,15 +145,16 @@ def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, 
             np.lib.format.write_array_header_2_0(file, header)
             reserve(file, file.tell() + math.prod(shape))
             while chunk := list(islice(sources, DECODED_AT_ONCE)):
-                for pixels, image_digest, found in pool.map(lambda source: read_image(source, size), chunk):
+                read = pool.map(lambda source: read_image(source, size), chunk)
+                for number, (pixels, digests[number], found) in enumerate(read, start=bar.n):
                     if isinstance(found, str):
-                        errors[len(digests)] = found
+                        errors[number] = found
                     else:
                         sizes[found] += 1
-                    digests.append(image_digest)
                     file.write(pixels.tobytes())
                 bar.update(len(chunk))
-        write_atomically(facts_file, json.dumps({"digests": digests, "errors": errors, "remarks": remark_on(sizes)}))
+        with replacing(facts_file) as kept:
+            np.savez(kept, digests=digests, facts=json.dumps({"errors": errors, "remarks": remark_on(sizes)}))
 
 
 def remark_on(sizes: Counter) -> list[str]:
@@ -163,16 +166,16 @@ def remark_on(sizes: Counter) -> list[str]:
     return [f"images are {height}x{width} (height x width)" + (f", {others:,} of them are not" if others else "")]
 
 
-def read_image(source: Path | bytes | None, size: tuple[int, int]) -> tuple[np.ndarray, str, tuple[int, int] | str]:
+def read_image(source: Path | bytes | None, size: tuple[int, int]) -> tuple[np.ndarray, int, tuple[int, int] | str]:
     """Pixels (H, W, 3) uint8, the content's hash, and the original size or what is wrong with the image."""
     blank = np.full((*size, 3), WHITE, dtype=np.uint8)
     if source is None:
-        return blank, "", "no image bytes"
+        return blank, 0, "no image bytes"
     try:
         content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        return blank, "", f"unreadable file, {error.strerror}"
-    image_digest = hashlib.blake2b(content, digest_size=12).hexdigest()
+        return blank, 0, f"unreadable file, {error.strerror}"
+    image_digest = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
     try:
         pixels, original_size = decode(content, size)
         return pixels, image_digest, original_size

@@ -4,15 +4,17 @@ A perceptual hash proposes pairs, the colours decide: products on white have muc
 values alone takes a blue shirt for a red one.
 """
 
+from itertools import combinations
+
 import imagehash
 import numpy as np
-import pandas as pd
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
+from common.columns import first_equal
 from common.files import kept_array
 from common.images import THUMBNAIL, DecodedImages, open_images
 
@@ -23,6 +25,7 @@ COLOUR_DISTANCE = 4.0
 WHITISH = 240
 VERSION = 1
 COMPARED_AT_ONCE = 2**12
+SHARED_BANDS = 3
 
 
 def photographs(catalogue: Catalogue, images: DecodedImages) -> np.ndarray:
@@ -70,8 +73,9 @@ def similar_outlines(catalogue: Catalogue, images: DecodedImages) -> tuple[np.nd
 
 def first_of_each_file(digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(N,) the number of each image's file content, and (F,) the first image of each content, ascending."""
-    number, _ = pd.factorize(digests)
-    return number, np.flatnonzero(~pd.Series(number).duplicated())
+    same = first_equal(digests)
+    first = np.flatnonzero(same == np.arange(len(same)))
+    return np.searchsorted(first, same), first
 
 
 def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
@@ -83,29 +87,44 @@ def perceptual_hashes(pixels: np.ndarray) -> np.ndarray:
 
 
 def close_hashes(hashes: np.ndarray, distance: int = HASH_DISTANCE) -> np.ndarray:
-    """(P, 2) pairs i < j whose hashes (N,) uint64 differ in at most `distance` bits, in ascending order.
+    """(P, 2) pairs i < j whose hashes (N,) uint64 differ in at most `distance` bits, in ascending order."""
+    order = np.argsort(hashes, kind="stable")
+    values, start, count = np.unique(hashes[order], return_index=True, return_counts=True)
+    again = np.flatnonzero(count > 1).repeat(2).reshape(-1, 2)
+    a, b = np.concatenate([again, close_values(values, distance)]).T
+    # all images of the one value with all images of the other
+    product = count[a] * count[b]
+    which = np.arange(product.sum()) - (np.cumsum(product) - product).repeat(product)
+    first, second = np.divmod(which, count[b].repeat(product))
+    first, second = order[start[a].repeat(product) + first], order[start[b].repeat(product) + second]
+    pairs = np.minimum(first, second) * len(hashes) + np.maximum(first, second)
+    # of two equal values each pair is there twice, and each image with itself
+    pairs = pairs[(a != b).repeat(product) | (first < second)]
+    return np.stack(np.divmod(np.sort(pairs), max(1, len(hashes))), axis=1)
 
-    Two such hashes are equal in at least one of distance + 1 bands of bits: only those that share a band are compared.
+
+def close_values(values: np.ndarray, distance: int) -> np.ndarray:
+    """(P, 2) int64 pairs i < j of different uint64 numbers (N,) that differ in at most `distance` bits.
+
+    Cut into distance + 3 bands of bits, two such numbers are equal in at least three: only those are compared that
+    have three bands in common. For a distance of 4 these are 27 bits, which few of 10 million random numbers share.
     """
-    bands = np.array_split(np.arange(64, dtype=np.uint64), distance + 1)
+    bands = np.array_split(np.arange(64, dtype=np.uint64), distance + SHARED_BANDS)
     masks = [np.bitwise_or.reduce(np.uint64(1) << band) for band in bands]
     found = [np.empty(0, dtype=np.int64)]
-    for number, mask in enumerate(masks):
-        order = np.argsort(hashes & mask, kind="stable")
-        key, ordered = (hashes & mask)[order], hashes[order]
-        # neighbours of neighbours in the sorted order, until no two of them share the band
-        for step in range(1, len(hashes)):
-            first = np.flatnonzero(key[:-step] == key[step:])
-            if len(first) == 0:
-                break
-            differ = ordered[first] ^ ordered[first + step]
-            near = np.bitwise_count(differ) <= distance
-            for earlier in masks[:number]:  # a pair is found in the first band that it shares
-                near &= (differ & earlier) != 0
-            near = first[near]
+    for some in combinations(masks, SHARED_BANDS):
+        key = values & np.bitwise_or.reduce(some)
+        order = np.argsort(key)
+        key, ordered = key[order], values[order]
+        # neighbours of neighbours in the sorted order, until no two of them share the bands
+        first, step = np.arange(len(values)), 1
+        while len(first := first[: np.searchsorted(first, len(values) - step)]):
+            first = first[key[first] == key[first + step]]
+            near = first[np.bitwise_count(ordered[first] ^ ordered[first + step]) <= distance]
             a, b = order[near], order[near + step]
-            found.append(np.minimum(a, b) * len(hashes) + np.maximum(a, b))
-    return np.stack(np.divmod(np.sort(np.concatenate(found)), max(1, len(hashes))), axis=1)
+            found.append(np.minimum(a, b) * len(values) + np.maximum(a, b))
+            step += 1
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(1, len(values))), axis=1)
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

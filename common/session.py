@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import torchvision
 from torch import nn
@@ -17,11 +18,12 @@ from common import processes
 from common.batches import Data, Gallery, Images, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
+from common.columns import each
 from common.devices import choose_device, describe, resolve_precision, seed_everything
 from common.errors import InputError
 from common.options import TrainOptions, read_config
 from common.speed import compile_image_encoder, fastest_precision
-from common.splits import require_splits
+from common.splits import fewer_products, require_splits
 from common.text_encoders import build_tokenizer, load_tokenizer
 
 
@@ -101,10 +103,10 @@ def prepare(
     if run.resumed:
         tokenizer = load_tokenizer(settings, run.folder)
     else:
-        tokenizer = build_tokenizer(settings, train_rows["caption"].tolist())
+        tokenizer = build_tokenizer(settings, each(train_rows["caption"]))
     images = data.images.pixels
     train = Pairs(train_rows, images, tokenizer, label_column)
-    val = Gallery.of(data.rows("val"))
+    val = limited_gallery(data.rows("val"), settings.val_products)
     print(describe_unknown(tokenizer, {"train": train.captions, "val": val.captions}))
     print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
     if len(train) < 2:
@@ -158,6 +160,15 @@ def prepare_model(model: nn.Module, session: Session) -> nn.Module:
         pairs = session.batch_size // processes.count() // settings.accumulate
         compile_image_encoder(model.image_encoder, session.precision, settings.image_size, pairs, device)
     return model
+
+
+def limited_gallery(rows: pd.DataFrame, most: int) -> Gallery:
+    """What validation searches among: at most so many products (0: all), and it says when there are more."""
+    gallery = Gallery.of(fewer_products(rows, most))
+    products = rows["product"].nunique()
+    if gallery.products < products:
+        print(f"validation: {gallery.products:,} of {products:,} products")
+    return gallery
 
 
 def describe_run(

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from common.captions import fold
+from common.columns import distinct, each, first_equal, hashes
 from common.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -54,13 +57,14 @@ def split_catalogue(rows: pd.DataFrame, photographs: np.ndarray) -> Splits:
         InputError: something crosses the splits all the same (a defect of this function).
     """
     things = {
-        "product": rows["product"].to_numpy(),
+        "product": rows["product"],
         "image": photographs[rows["image"].to_numpy()],
-        "caption": rows["caption"].map(fold).to_numpy(),
+        "caption": hashes(rows["caption"], fold),
     }
+    things = {name: first_equal(values) for name, values in things.items()}
     report = []
     group, largest = find_groups(things)
-    products = rows["product"].nunique()
+    products = distinct(things["product"])
     captions_link = largest <= max(1, LARGEST_SHARE * products)
     if not captions_link:
         report.append(
@@ -68,12 +72,12 @@ def split_catalogue(rows: pd.DataFrame, photographs: np.ndarray) -> Splits:
             f"(more than {LARGEST_SHARE:.0%}): captions do not link, colliding captions are excluded instead"
         )
         group, largest = find_groups({name: things[name] for name in ("product", "image")})
-    group = pd.Series(things["product"]).groupby(group).transform("min").to_numpy()
+    group = first_product(rows["product"], group)
     of_row = assign(group)
     if not captions_link:
         of_row = exclude_colliding(of_row, things["caption"])
     check_disjoint(of_row, things)
-    sizes = (f"{name} {rows.loc[of_row == name, 'product'].nunique():,}" for name in SPLITS)
+    sizes = (f"{name} {distinct_in(things['product'], of_row == name):,}" for name in SPLITS)
     excluded = int((of_row == "excluded").sum())
     report.append(f"split: products in {', '.join(sizes)}; largest group {largest:,} (by product, image"
                   f"{' and caption' if captions_link else ''})")  # fmt: skip
@@ -85,25 +89,32 @@ def split_catalogue(rows: pd.DataFrame, photographs: np.ndarray) -> Splits:
 def find_groups(things: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
     """The group of each row as a number, and the products in the largest; shared things link rows."""
     count = len(things["product"])
-    codes, offset = [], count
+    row, links = [], []
     for values in things.values():
-        code, distinct = pd.factorize(values)
-        codes.append(code + offset)
-        offset += len(distinct)
-    links = np.concatenate(codes)
-    row = np.tile(np.arange(count), len(things))
-    graph = coo_array((np.ones(len(links), dtype=np.int8), (row, links)), shape=(offset, offset))
-    group = connected_components(graph, directed=False)[1][:count]
-    largest = pd.Series(things["product"]).groupby(group).nunique().max()
-    return group, int(largest)
+        first = first_equal(values)
+        row.append(np.flatnonzero(first != np.arange(count)).astype(np.int32))
+        links.append(first[row[-1]])
+    row, links = np.concatenate(row), np.concatenate(links)
+    graph = coo_array((np.ones(len(row), dtype=np.int8), (row, links)), shape=(count, count))
+    del row, links
+    group = connected_components(graph, directed=False)[1]
+    is_first = first_equal(things["product"]) == np.arange(count)
+    return group, int(np.bincount(group[is_first]).max())
+
+
+def first_product(products: pd.Series, group: np.ndarray) -> pd.api.extensions.ExtensionArray:
+    """(N,) the product id that comes first in the order of the alphabet among those of each row's group."""
+    order = pc.sort_indices(pa.array(products)).to_numpy()[::-1]
+    row = np.empty(group.max() + 1, dtype=np.int32)
+    row[group[order]] = order  # of several rows of a group the last one stays
+    return products.array.take(row[group])
 
 
 def assign(group: np.ndarray) -> np.ndarray:
     """Hash each group by its name, its first product id, so that other groups cannot move it."""
-    number, names = pd.factorize(group)
-    position = [uniform(SALT + name) for name in names]
+    position = np.fromiter((uniform(SALT + name) for name in each(pd.Series(group))), float, len(group))
     split = np.searchsorted(np.cumsum(SHARES[:-1]), position, side="right")
-    return np.array(SPLITS, dtype=object)[split][number]
+    return np.array(SPLITS, dtype=object)[split]
 
 
 def uniform(key: str) -> float:
@@ -115,18 +126,34 @@ def exclude_colliding(of_row: np.ndarray, caption: np.ndarray) -> np.ndarray:
     """Exclude test rows whose caption is in train or val, and val rows whose caption is in train."""
     of_row = of_row.copy()
     for split, earlier in (("val", ("train",)), ("test", ("train", "val"))):
-        seen = set(caption[pd.Series(of_row).isin(earlier)])
-        of_row[(of_row == split) & pd.Series(caption).isin(seen).to_numpy()] = "excluded"
+        seen = caption[np.isin(of_row, earlier)]
+        of_row[(of_row == split) & np.isin(caption, seen)] = "excluded"
     return of_row
 
 
 def check_disjoint(of_row: np.ndarray, things: dict[str, np.ndarray]) -> None:
     """Raise if a product, image or caption is in two splits."""
+    used = np.flatnonzero(of_row != "excluded")
     for name, values in things.items():
-        used = of_row != "excluded"
-        splits = pd.Series(of_row[used]).groupby(values[used]).nunique()
-        if (splits > 1).any():
-            raise InputError(f"the {name} {splits.idxmax()!r} is in two splits")
+        crossing = of_row[used] != of_row[used[first_equal(values[used])]]
+        if crossing.any():
+            raise InputError(f"the {name} of row {used[crossing.argmax()]} is in two splits")
+
+
+def distinct_in(same: np.ndarray, which: np.ndarray) -> int:
+    """How many different values rows have, from what `first_equal` gave and a mask of the rows."""
+    seen = np.zeros(len(same), dtype=bool)
+    seen[same[which]] = True
+    return int(seen.sum())
+
+
+def fewer_products(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The rows of at most so many products (0: of all), chosen by a hash of their ids, whatever the rows' order."""
+    products = rows["product"].unique()
+    if most == 0 or len(products) <= most:
+        return rows
+    chosen = sorted(products, key=lambda product: uniform("fewer " + product))[:most]
+    return rows[rows["product"].isin(chosen)]
 
 
 def require_splits(splits: Splits, names: tuple[str, ...], path: object) -> None:

@@ -1,7 +1,7 @@
 """Text encoders by name: token numbers to one feature a caption."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Transformer(nn.Module):
         return states.sum(1) / mask.sum(1, keepdim=True)
 
 
-def build_tokenizer(settings: Any, train_captions: list[str]) -> Tokenizer:
+def build_tokenizer(settings: Any, train_captions: Iterable[str]) -> Tokenizer:
     """The tokenizer that the text encoder needs; a vocabulary comes from the training captions alone."""
     if settings.text_encoder == "bert":
         return TransformerTokenizer(settings.text_weights, settings.max_words)

@@ -10,7 +10,7 @@ from gensim.models.callbacks import CallbackAny2Vec
 from tqdm import tqdm
 
 from common.captions import UNKNOWN, Vocabulary, words
-from common.catalogue import digest
+from common.catalogue import digest, hashed, json_list
 from common.files import kept_array
 
 
@@ -28,7 +28,7 @@ def word_vectors(vocabulary: Vocabulary, captions: Sequence[str], settings: Any)
     """
     chosen = [settings.word2vec, settings.word_dim, settings.word_window, settings.word_epochs, settings.seed]
     key = digest([version("gensim"), version("numpy"), chosen, vocabulary.known])
-    name = f"word2vec-{digest(list(captions))}-{digest(chosen)}"
+    name = f"word2vec-{hashed(json_list(captions))}-{digest(chosen)}"
     shape = (len(vocabulary), settings.word_dim)
     return np.array(kept_array(name, key, shape, lambda vectors: learn(vectors, vocabulary, captions, settings)))
 

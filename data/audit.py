@@ -68,11 +68,12 @@ def main() -> None:
 
 def audit(data: "Data", smallest_side: int) -> dict[str, "Finding"]:
     """All findings about a catalogue and its split, whoever made that."""
+    from common.columns import plain_text
     from common.near_duplicates import COLOUR_DISTANCE, similar_outlines
     from common.splits import split_catalogue
     from data.findings import captions, images, splits
 
-    catalogue, digests, rows = data.catalogue, data.images.digests, data.catalogue.rows
+    catalogue, digests, rows = data.catalogue, data.images.digests, plain_text(data.catalogue.rows)
     pairs, colour = similar_outlines(catalogue, data.images)
     pairs, colour = pairs[colour <= LOOK_ALIKE], colour[colour <= LOOK_ALIKE]
     used = splits.used_rows(rows, data.splits.of_row, digests)

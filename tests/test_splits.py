@@ -206,7 +206,7 @@ def test_an_empty_split_is_refused():
 def test_the_check_would_notice_a_crossing():
     things = {"product": np.array(["p", "p"]), "image": np.array(["a", "b"])}
     splits.check_disjoint(np.array(["train", "excluded"]), things)
-    with pytest.raises(InputError, match="the product 'p' is in two splits"):
+    with pytest.raises(InputError, match="the product of row 1 is in two splits"):
         splits.check_disjoint(np.array(["train", "test"]), things)
 
 

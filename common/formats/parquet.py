@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from common.columns import TEXT, mapped
 from common.errors import InputError
 from common.formats.source import Source
 
@@ -37,7 +40,8 @@ def read(path: Path) -> Source:
             `image` column of {bytes, path}.
     """
     files = shards(path)
-    frames, lines = [], []
+    names: list[str] = []
+    lines = [pa.array([], pa.large_string())]
     for file in files:
         try:
             schema = pq.read_schema(file)
@@ -45,15 +49,21 @@ def read(path: Path) -> Source:
             raise InputError(f"{file}: not a readable parquet file ({error})") from None
         if IMAGE not in schema.names or not is_image(schema.field(IMAGE).type):
             raise InputError(f"{file}: expected a column '{IMAGE}' of {{bytes, path}}, found {schema.names}")
-        names = [name for name in schema.names if name != IMAGE]
-        frames.append(pq.read_table(file, columns=names).to_pandas(ignore_metadata=True))
-        if list(frames[-1].columns) != list(frames[0].columns):
+        columns = [name for name in schema.names if name != IMAGE]
+        if file == files[0]:
+            names = columns
+        if columns != names:
             raise InputError(f"{file}: its columns differ from those of {files[0]}; move it elsewhere")
+        number = pa.array(np.arange(pq.read_metadata(file).num_rows)).cast(pa.large_string())
         prefix = f"{file.name}, " if len(files) > 1 else ""
-        lines += [f"{prefix}row {row}" for row in range(len(frames[-1]))]
-    frame = pd.concat(frames, ignore_index=True)
-    frame = frame.apply(as_strings)
-    source = Source(path, frame, lines, columns={"image": IMAGE}, shards=files)
+        lines.append(
+            pc.binary_join_element_wise(pa.scalar(f"{prefix}row ", number.type), number, pa.scalar("", number.type))
+        )
+    places = pd.Series(pd.array(pa.concat_arrays(lines), dtype=TEXT))
+    lines.clear()
+    # one column after the other, so that only one is in memory as it is found
+    frame = pd.DataFrame({name: as_strings(read_column(files, name)) for name in names}, index=range(len(places)))
+    source = Source(path, frame, places, columns={"image": IMAGE}, shards=files)
     source.found.append(f"parquet, {len(files)} file{'s' * (len(files) > 1)}")
     return source
 
@@ -62,11 +72,21 @@ def is_image(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
 
 
+def read_column(files: list[Path], name: str) -> pd.Series:
+    """A column of all files, as pandas takes it."""
+    types = {pa.string(): TEXT, pa.large_string(): TEXT}
+    tables = [pq.read_table(file, columns=[name]) for file in files]
+    columns = [table.to_pandas(ignore_metadata=True, types_mapper=types.get)[name] for table in tables]
+    return pd.concat(columns, ignore_index=True)
+
+
 def as_strings(column: pd.Series) -> pd.Series:
     """Values as strings, whole floats (a year with gaps) without their '.0'; missing stays missing."""
+    if column.dtype == TEXT:
+        return column
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")
-    return column.astype("object").where(column.notna(), None).map(str, na_action="ignore")
+    return mapped(column, str)
 
 
 def read_images(files: list[Path]) -> Iterator[bytes | None]:

@@ -17,7 +17,7 @@ class Source:
 
     path: Path
     frame: pd.DataFrame
-    lines: list[str]
+    lines: list[str] | pd.Series
     image_folder: Path | None = None
     unusable: list[tuple[str, str]] = field(default_factory=list)
     """(reason, line) of the rows that the reader could not read."""

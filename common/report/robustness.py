@@ -46,7 +46,7 @@ def measure(embedded: Embedded) -> dict[str, Any]:
     else:
         rows = embedded.gallery.pairs
         brands = rows[column].map(as_brand).groupby(rows["caption"]).agg(set).tolist()
-        told = {"column": column, "brands": len(set(data.rows[column].map(as_brand)) - {()})}
+        told = {"column": column, "brands": len({as_brand(value) for value in data.rows[column].unique()} - {()})}
     changed = {
         "typo": [with_typo(caption) for caption in captions],
         "shuffled": [shuffled(caption) for caption in captions],

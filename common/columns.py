@@ -1,0 +1,101 @@
+"""Columns of text that stay small: Arrow strings instead of Python strings, and integers that say which are equal.
+
+A Python string takes some 60 bytes more than its letters; of ten million products not one column of them would fit.
+What has to be done in Python is done piece by piece.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
+"""Strings in Arrow's layout: the letters and 8 bytes each."""
+AT_ONCE = 2**16
+
+
+def pieces(count: int, size: int = AT_ONCE) -> Iterator[slice]:
+    """Slices that cut a sequence of this length into pieces."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def each(column: pd.Series) -> Iterator:
+    """The values of a column, of which only a piece at a time is held as Python objects."""
+    return chain.from_iterable(column.iloc[piece].tolist() for piece in pieces(len(column)))
+
+
+def mapped(column: pd.Series, change: Callable[..., str]) -> pd.Series:
+    """The texts that a function makes of a column's values, as `TEXT`; what is missing stays missing."""
+    found = [pa.array([], pa.large_string())]
+    for piece in pieces(len(column)):
+        values, missing = column.iloc[piece].tolist(), column.iloc[piece].isna()
+        texts = [None if gone else change(value) for value, gone in zip(values, missing, strict=True)]
+        found.append(pa.array(texts, pa.large_string()))
+    joined = pa.concat_arrays(found)
+    found.clear()
+    return pd.Series(pd.array(joined, dtype=TEXT), index=column.index)
+
+
+def squeeze(text: str) -> str:
+    """The text without white space at its ends, and with single spaces inside."""
+    return " ".join(text.split())
+
+
+def tidied(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
+    """The column as text, "" where it is missing."""
+    return mapped(column.fillna("") if column.hasnans else column, change)
+
+
+def categories(column: pd.Series) -> pd.Series:
+    """A column, tidied: as numbers of its values if they are few, which is all but a byte or two a row."""
+    number, values = pd.factorize(column)  # -1 where missing
+    if len(values) > len(column) // 2:
+        return tidied(column, squeeze)
+    number_of_tidy, tidy_values = pd.factorize(mapped(pd.Series([*values, ""]), squeeze))
+    return pd.Series(pd.Categorical.from_codes(number_of_tidy[number], tidy_values))
+
+
+def plain_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table with its categorical columns as `TEXT`, for a part of a catalogue that is looked at closely."""
+    return rows.astype({name: TEXT for name in rows if rows[name].dtype == "category"})
+
+
+def hashes(column: pd.Series | np.ndarray, change: Callable[[str], str] | None = None) -> np.ndarray:
+    """(N,) uint64 hashes of a column's values, or of what a function makes of them; the same in every process.
+
+    Two different ones of ten million have the same hash once in 400,000 catalogues.
+    """
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        return column
+    column, found = pd.Series(column), np.empty(len(column), dtype=np.uint64)
+    for piece in pieces(len(column)):
+        values = column.iloc[piece].tolist()
+        values = values if change is None else list(map(change, values))
+        found[piece] = pd.util.hash_array(np.array([*values, None], dtype=object), categorize=False)[:-1]
+    return found
+
+
+def first_equal(*columns: pd.Series | np.ndarray) -> np.ndarray:
+    """(N,) int32: for each row the first row with the same values in all these columns (sorts: N log N)."""
+    same = _first_equal(hashes(columns[0]))
+    for column in columns[1:]:
+        same = _first_equal(same * np.int64(len(same)) + _first_equal(hashes(column)))
+    return same
+
+
+def _first_equal(values: np.ndarray) -> np.ndarray:
+    order = np.argsort(values, kind="stable")  # stable: equal rows stay in their order, the first one first
+    ordered = values[order]
+    is_first = np.ones(len(values), dtype=bool)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    del ordered
+    same = np.empty(len(values), dtype=np.int32)
+    same[order] = order[is_first].repeat(np.diff(np.flatnonzero(is_first), append=len(values)))
+    return same
+
+
+def distinct(same: np.ndarray) -> int:
+    """How many different values there are, from what `first_equal` gave."""
+    return int((same == np.arange(len(same))).sum())

@@ -1,0 +1,145 @@
+"""What lets a catalogue of millions fit: compact columns, close hashes, the limit of validation, and its benchmark."""
+
+import json
+import subprocess
+import sys
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.scale import Stage, bounded, within
+from common.captions import fold
+from common.catalogue import open_catalogue
+from common.columns import TEXT, distinct, each, first_equal, hashes, mapped
+from common.near_duplicates import close_hashes
+from common.session import limited_gallery
+from common.splits import fewer_products
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# --- columns -----------------------------------------------------------------------------------------------
+
+
+def test_first_equal_is_the_first_row_with_the_same_values():
+    rng = np.random.default_rng(0)
+    number, text = rng.integers(0, 9, 300), pd.Series(rng.choice(["a", "b", "", "ü"], 300))
+    pairs = list(zip(number.tolist(), text, strict=True))
+    assert first_equal(number).tolist() == [number.tolist().index(value) for value in number]
+    assert first_equal(text).tolist() == [text.tolist().index(value) for value in text]
+    assert first_equal(number, text).tolist() == [pairs.index(pair) for pair in pairs]
+    assert distinct(first_equal(number, text)) == len(set(pairs))
+    assert first_equal(np.array([], dtype=np.uint64)).tolist() == []
+
+
+def test_hashes_are_those_of_what_is_made_of_the_values():
+    texts = pd.Series(["Red  shoe", "red shoe", "blue"], dtype=TEXT)
+    assert hashes(texts, fold)[0] == hashes(texts, fold)[1] != hashes(texts, fold)[2]
+    assert len(set(hashes(texts).tolist())) == 3
+    assert hashes(texts).tolist() == hashes(texts.astype(object)).tolist()
+
+
+def test_pieces_join_to_the_whole(monkeypatch):
+    monkeypatch.setattr("common.columns.pieces", lambda count: (slice(n, n + 2) for n in range(0, count, 2)))
+    column = pd.Series(["a", None, "c", "d", "e"], index=[3, 1, 4, 1, 5])
+    found = mapped(column, str.upper)
+    assert found.dtype == TEXT and found.index.tolist() == [3, 1, 4, 1, 5]
+    assert found.fillna("missing").tolist() == ["A", "missing", "C", "D", "E"]
+    assert list(each(column.iloc[2:])) == ["c", "d", "e"]
+
+
+def test_the_fingerprint_is_that_of_the_whole_table_at_once(tmp_path, tiny_catalogue, monkeypatch):
+    monkeypatch.setattr("common.catalogue.AT_ONCE", 3)
+    catalogue = open_catalogue(tiny_catalogue(tmp_path, products=10))
+    sizes = [(file.name, file.stat().st_size) for file in catalogue.image_paths]
+    columns = ["product", "image", "caption", *catalogue.attributes]
+    whole = json.dumps([sizes, columns, catalogue.rows[columns].to_numpy(object).tolist()])
+    assert catalogue.fingerprint == blake2b(whole.encode(), digest_size=8).hexdigest()
+
+
+# --- close hashes ------------------------------------------------------------------------------------------
+
+
+def all_close(values: np.ndarray, distance: int) -> list[list[int]]:
+    differ = np.bitwise_count(values[:, None] ^ values)
+    return [[i, j] for i, j in np.argwhere(differ <= distance).tolist() if i < j]
+
+
+@pytest.mark.parametrize("distance", [0, 1, 4, 9])
+@pytest.mark.parametrize("count", [0, 1, 2, 60, 400])
+def test_close_hashes_are_all_there_are(count, distance):
+    rng = np.random.default_rng(count + distance)
+    values = rng.integers(0, 2**64, max(1, count // 5), dtype=np.uint64)[rng.integers(0, max(1, count // 5), count)]
+    for _ in range(6):  # families of hashes that are equal or a few bits apart
+        flipped = values ^ (np.uint64(1) << rng.integers(0, 64, count, dtype=np.uint64))
+        values = np.where(rng.random(count) < 0.4, flipped, values)
+    assert close_hashes(values, distance).tolist() == all_close(values, distance)
+
+
+# --- the limit of validation -------------------------------------------------------------------------------
+
+
+ROWS = pd.DataFrame({
+    "product": [f"p{n // 2}" for n in range(40)], "image": range(40), "caption": [f"shoe {n}" for n in range(40)],
+})  # fmt: skip
+
+
+def test_fewer_products_are_whole_and_do_not_depend_on_the_order():
+    chosen = fewer_products(ROWS, 7)
+    assert chosen["product"].value_counts().tolist() == [2] * 7
+    shuffled = fewer_products(ROWS.sample(frac=1, random_state=1), 7)
+    assert set(shuffled["product"]) == set(chosen["product"])
+    without_one = fewer_products(ROWS[ROWS["product"] != chosen["product"].iloc[0]], 7)
+    assert len(set(without_one["product"]) & set(chosen["product"])) == 6
+    nested = [set(fewer_products(ROWS, most)["product"]) for most in range(1, 20)]
+    assert all(small < large for small, large in pairwise(nested))
+
+
+@pytest.mark.parametrize("most", [0, 20, 21])
+def test_a_limit_that_does_not_bite_changes_nothing(most, capsys):
+    assert fewer_products(ROWS, most) is ROWS
+    assert limited_gallery(ROWS, most).products == 20 and capsys.readouterr().out == ""
+
+
+def test_a_limit_that_bites_is_printed(capsys):
+    assert limited_gallery(ROWS, 5).products == 5
+    assert capsys.readouterr().out == "validation: 5 of 20 products\n"
+
+
+# --- the benchmark -----------------------------------------------------------------------------------------
+
+
+def stages(seconds: tuple[float, float], peaks: tuple[float, float]) -> dict[int, dict[str, Stage]]:
+    return {size: {"opening": Stage(*found)} for size, *found in zip((10**6, 10**7), seconds, peaks, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "peaks", "holds"),
+    [
+        ((10, 120), (1.9e9, 2.9e9), True),
+        ((10, 1000), (1.9e9, 2.9e9), False),  # quadratic
+        ((10, 120), (1.9e9, 3.1e9), False),  # 110 bytes a product
+        ((0.001, 0.1), (1e9, 1e9), True),  # too short to tell
+    ],
+)
+def test_bounds_can_fail(seconds, peaks, holds):
+    assert within(bounded(stages(seconds, peaks))) is holds
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")
+def test_benchmark_prints_its_figures():
+    command = [sys.executable, "benchmarks/scale.py", "--sizes", "500", "1000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode in (0, 1), done.stderr  # 1: times of so small sizes may be noise
+    lines = done.stdout.splitlines()
+    table = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
+    stages = ["opening", "caching", "near-duplicates", "splitting", "pairs", "batches", "evaluating"]
+    assert table[2:] == stages
+    assert sum("N x M" in line and "extrapolated" in line for line in lines) == 2
+    figures = dict(line.split(": ") for line in lines[-2:])
+    assert list(figures) == ["peak_bytes_per_product_over_2gb", "largest_exponent"]
+    assert float(figures["peak_bytes_per_product_over_2gb"]) <= 100
