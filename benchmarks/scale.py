@@ -133,7 +133,7 @@ def simulate(size: int, folder: Path) -> None:
     generator = np.random.default_rng(0)
     number = {name: generator.integers(0, count, size) for name, count in WORDS.items()}
     word = {
-        name: pa.array([f"{name[:2]}{n}" for n in range(count)]).take(pa.array(number[name]))
+        name: pa.array([f"{name[0]}{n}" for n in range(count)]).take(pa.array(number[name]))
         for name, count in WORDS.items()
     }
     captions = pc.binary_join_element_wise(*word.values(), " ")
