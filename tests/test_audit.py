@@ -279,7 +279,7 @@ def test_without_links_is_the_split_by_equal_files(tmp_path):
 
 def named(*pairs: tuple[str, str]) -> list[list[str]]:
     captions, values = zip(*pairs, strict=True)
-    return contradictions(pd.Series(captions), pd.Series(values))
+    return list(contradictions(pd.Series(captions), pd.Series(values)))
 
 
 @pytest.mark.parametrize(
