@@ -93,8 +93,7 @@ def test_the_figures_equal_those_of_single_embeddings_and_a_loop(model, evaluate
     with torch.inference_mode():
         image_emb = [network.encode_image(torch.tensor(images.pixels[image]).permute(2, 0, 1)[None])[0]
                      for image in rows["image"]]  # fmt: skip
-        tokens = [map(torch.from_numpy, tokenizer([caption])) for caption in rows["caption"]]
-        text_emb = [network.encode_text(*(numbers.long() for numbers in one))[0] for one in tokens]
+        text_emb = [network.encode_text(*map(torch.from_numpy, tokenizer([caption])))[0] for caption in rows["caption"]]
     cosine = np.array([[torch.cosine_similarity(i, t, dim=0).item() for t in text_emb] for i in image_emb])
     for direction, sim in (("image_to_text", cosine), ("text_to_image", cosine.T)):
         ranks = [sum(score >= row[k] - 1e-6 for score in row) for k, row in enumerate(sim)]
