@@ -93,8 +93,8 @@ class Texts:
     """Captions, ready to be encoded.
 
     Attributes:
-        tokens: (M, L) integers padded with 0, or the captions' features (M, G) float32.
-        lengths: (M,) integers, of the tokens.
+        tokens: (M, L) int32 padded with 0, or the captions' features (M, G) float32.
+        lengths: (M,) int64, of the tokens.
     """
 
     tokens: np.ndarray
@@ -109,7 +109,7 @@ class Texts:
 
     def batch(self, which: np.ndarray) -> tuple[Tensor, Tensor]:
         """The tokens (B, L) int64 or features (B, G), and the lengths (B,) int64."""
-        lengths = torch.from_numpy(self.lengths[which].astype(np.int64))
+        lengths = torch.from_numpy(self.lengths[which])
         tokens = torch.from_numpy(self.tokens[which])
         if not tokens.is_floating_point():
             tokens = tokens[:, : int(lengths.max())].long()

@@ -22,7 +22,7 @@ VOCABULARY_FILE = "vocabulary.json"
 TRANSFORMER_FOLDER = "text_encoder"
 
 Tokens = tuple[np.ndarray, np.ndarray]
-"""(N, L) token numbers padded with 0 at the end, and (N,) lengths of at least 1, both in the smallest int that fits."""
+"""(N, L) int32 token numbers padded with 0 at the end, and (N,) int64 lengths of at least 1."""
 
 
 def fold(caption: str) -> str:
@@ -147,11 +147,10 @@ def pad(numbers: Iterable[Sequence[int]]) -> Tokens:
     for row in numbers:
         tokens.extend(row)
         counts.append(len(row))
-    tokens, counts = np.asarray(tokens), np.asarray(counts)
-    # signed, which torch can compute with
-    padded = np.full((len(counts), counts.max(initial=1)), PADDING, np.min_scalar_type(-int(tokens.max(initial=1)) - 1))
-    padded[np.arange(padded.shape[1]) < counts[:, None]] = tokens
-    return padded, counts.astype(np.min_scalar_type(-padded.shape[1] - 1))
+    lengths = np.asarray(counts, dtype=np.int64)
+    padded = np.full((len(lengths), lengths.max(initial=1)), PADDING, dtype=np.int32)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.asarray(tokens)
+    return padded, lengths
 
 
 def first_line(error: Exception) -> str:
