@@ -182,7 +182,7 @@ class Pairs:
         self.products = rows["product"].astype(TEXT).array
         self.product = first_equal(rows["product"])
         self.caption = first_equal(hashes(rows["caption"], fold))
-        self.captions = rows["caption"].astype(TEXT)
+        self.captions = rows["caption"].astype(TEXT).reset_index(drop=True)
         self.texts = Texts(*tokenizer(each(self.captions)))
         self.labels = np.broadcast_to(np.int64(NO_LABEL), len(rows))
         self.classes: list[str] = []
