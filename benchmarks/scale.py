@@ -188,7 +188,7 @@ def measure(size: int, folder: Path) -> tuple[dict[str, Stage], float]:
         order = torch.randperm(len(pairs)).numpy()
         images.pixels._mmap.madvise(mmap.MADV_RANDOM)  # the time and memory to read a disk ahead are not ours
         for start in range(0, min(len(order), BATCHES * BATCH), BATCH):
-            pairs.batch(order[start : start + BATCH], torch.device("cpu"))
+            pairs.batch(order[start : start + BATCH])
             images.pixels._mmap.madvise(mmap.MADV_DONTNEED)  # the system takes such pages back when it needs them
     with stage("evaluating", found):
         gallery = Gallery.of(fewer_products(data.rows("val"), VAL_PRODUCTS))

@@ -309,7 +309,7 @@ def test_parquet_without_bytes(tmp_path):
 def test_broken_images_are_reported_and_left_out(path, tmp_path, monkeypatch, capsys):
     for name, content in [("1004", b""), ("1005", JPEG[:-20]), ("1006", JPEG[:-30])]:
         (path.parent / "images" / f"{name}.jpg").write_bytes(content)
-    monkeypatch.setattr(images.open_images, "__defaults__", (tmp_path / "cache",))
+    monkeypatch.setattr(images.open_images, "__defaults__", (tmp_path / "cache", "disk"))
     data = load_data(CatalogueOptions(data=path), SIZE, sample=lambda: path)
     assert not {"1004", "1005", "1006"} & set(data.catalogue.rows["product"]) and len(data.catalogue.rows) == 17
     lines = capsys.readouterr().out.splitlines()
