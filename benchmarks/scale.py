@@ -41,11 +41,12 @@ import tyro
 
 from benchmarks.recall_scale import in_child, resident_bytes
 from common import files, near_duplicates
-from common.batches import Data, Gallery, Pairs, merge_equal_images
+from common.batches import Data, Pairs, merge_equal_images
 from common.captions import Vocabulary
 from common.catalogue import open_catalogue
 from common.columns import each
 from common.errors import run_script
+from common.gallery import Gallery
 from common.images import load_cache
 from common.splits import fewer_products, split_catalogue
 from common.validation import both_ranks

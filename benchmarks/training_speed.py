@@ -32,9 +32,10 @@ from common.embedding import EMBEDDED_AT_ONCE, embed_images
 from common.errors import InputError, run_script
 from common.hyperparameters import from_block, read_block
 from common.loading import WORKERS, place
+from common.optimization import build_optimizer
 from common.options import ROOT, TrainOptions
 from common.session import Session, prepare, prepare_model
-from common.training import Progress, build_optimizer, epoch_batches, train_step, with_placed_images
+from common.training import Progress, epoch_batches, train_step, with_placed_images
 from data.sample import make_sample
 from deep_cmpl.loss import cmpm
 from deep_cmpl.model import DeepCMPL, build_model

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.batches import Data, Gallery, Images, Texts, take
+from common.batches import Data, Images, Texts, take
 from common.captions import Tokenizer
+from common.gallery import Gallery
 from common.loading import load, workers_for
 from common.recall import Ranks
 

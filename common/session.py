@@ -15,12 +15,13 @@ import torchvision
 from torch import nn
 
 from common import processes
-from common.batches import Data, Gallery, Images, Pairs, Texts, load_data
+from common.batches import Data, Images, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
 from common.columns import each
 from common.devices import choose_device, describe, resolve_precision, seed_everything
 from common.errors import InputError
+from common.gallery import Gallery
 from common.options import TrainOptions, read_config
 from common.speed import compile_image_encoder, fastest_precision
 from common.splits import fewer_products, require_splits

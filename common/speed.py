@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from common.devices import encoding_in, random_state, set_random_state
+from common.embedding import EMBEDDED_AT_ONCE
 from common.errors import InputError
 from common.image_encoders import build_image_encoder
 from common.large_batches import norms_at_rest
@@ -60,9 +61,9 @@ def step_seconds(
 def compile_image_encoder(
     encoder: nn.Module, precision: torch.dtype, size: tuple[int, int], pairs: int, device: torch.device
 ) -> None:
-    """Compile an encoder in place, for training on batches of (pairs, 3, *size); prints what that cost.
+    """Compile an encoder in place, for training on batches of (pairs, 3, *size) and for any in evaluation.
 
-    As one graph: what could not be compiled would be an error, not a slow piece in the middle.
+    As one graph: what could not be compiled would be an error, not a slow piece in the middle. Prints what it cost.
 
     Raises:
         InputError: this machine cannot compile.
@@ -73,9 +74,14 @@ def compile_image_encoder(
     try:
         with norms_at_rest(encoder):
             step_seconds(encoder, precision, size, pairs, device)
+        encoder.eval()
+        with torch.inference_mode():
+            for count in (EMBEDDED_AT_ONCE, EMBEDDED_AT_ONCE - 1):  # of a second size: from then on any
+                step_seconds(encoder, precision, size, count, device)
     except Exception as error:  # torch's own, or what the C++ compiler could not do
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"compile = true: the image encoder cannot be compiled here ({reason}); "
                          "torch.compile needs a C++ compiler. Use compile = false") from None  # fmt: skip
+    encoder.train()
     set_random_state(state, device)
     print(f"compile: the image encoder was compiled in {time.perf_counter() - started:.1f} s")

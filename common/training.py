@@ -1,11 +1,8 @@
 """The one training loop. The method is a function from a batch to named losses; their sum is minimised."""
 
 import math
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,9 +17,11 @@ from common.devices import random_state, set_random_state
 from common.errors import TrainingStopped
 from common.exhaustion import told_in_words
 from common.images import augment
+from common.interrupts import interrupts
 from common.large_batches import Embed, Losses, compute_gradients
 from common.loading import load, place, workers_for
 from common.monitoring import Monitor
+from common.optimization import build_optimizer, learning_rate_share
 from common.session import Session
 from common.validation import validate
 
@@ -194,32 +193,6 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
     progress.step, progress.sums, progress.seconds = 0, {}, 0.0
 
 
-def build_optimizer(model: nn.Module, settings: Any, rates: dict[nn.Module, float]) -> torch.optim.Optimizer:
-    """AdamW; parts of the model may have their own rate, biases and norms have no weight decay."""
-    rate_of = dict.fromkeys(model.parameters(), settings.learning_rate)
-    for part, rate in rates.items():
-        rate_of |= dict.fromkeys(part.parameters(), rate)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [p for p in trained if rate_of[p] == rate and (p.ndim > 1) == is_matrix],
-            "lr": rate,
-            "weight_decay": settings.weight_decay if is_matrix else 0.0,
-        }
-        for rate in sorted(set(rate_of.values()))
-        for is_matrix in (True, False)
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
-
-
-def learning_rate_share(step: int, total: int, warmup: float) -> float:
-    """Share of the full rate: a linear warm-up over a share of all steps, then a cosine to zero."""
-    warm = max(1, round(warmup * total))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, total - warm))))
-
-
 def save(session: Session, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress) -> None:
     """Save everything that the rest of the training depends on, and the model if this is its best epoch."""
     random_states = processes.from_all(random_state(session.device))
@@ -255,26 +228,6 @@ def seed_process(seed: int, progress: Progress) -> None:
     if processes.count() > 1:
         place = (seed, progress.epoch, progress.step, processes.number())
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
-
-
-@contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a question that can be asked between steps; a second Ctrl-C acts at once."""
-    asked = False
-
-    def ask(number: int, _frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        os.write(1, b"\ninterrupt: saving the state after this step\n")  # print is not safe in a signal handler
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def progress_bar(progress: Progress, steps: int, session: Session) -> tqdm:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.batches import Gallery, Images, Texts
+from common.batches import Images, Texts
 from common.embedding import embed_images, embed_texts
 from common.errors import TrainingStopped
+from common.gallery import Gallery
 from common.monitoring import DIRECTIONS
 from common.processes import from_first, gather_parts, is_first, own_part
 from common.recall import CUTOFFS, Ranks, chance, metrics, rank_queries

@@ -49,7 +49,7 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     # imported only now, so that --help and a mistyped option answer at once
     from common.batches import load_data
-    from common.near_duplicates import SIZE
+    from common.images import THUMBNAIL
     from data.audit_folder import PAGE, REPORT, refuse_foreign, report_of, write
     from data.sample import make_sample
 
@@ -59,7 +59,7 @@ def main() -> None:
     output = (options.output or ROOT / "runs" / f"audit-{path.stem}").expanduser()
     refuse_foreign(output)
     columns = (options.image_column, options.caption_column, options.id_column)
-    data = load_data(CatalogueOptions(path, *columns, options.image_root), SIZE, make_sample)
+    data = load_data(CatalogueOptions(path, *columns, options.image_root), THUMBNAIL, make_sample)
     report = report_of(audit(data, options.smallest_side), data)
     print(describe(report))
     write(output, report, data.catalogue)

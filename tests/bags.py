@@ -6,10 +6,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from common.batches import Gallery, Texts
+from common.batches import Texts
 from common.captions import Vocabulary
 from common.embedding import Embedded, embed_texts
 from common.evaluation import both_ranks
+from common.gallery import Gallery
 
 CPU = torch.device("cpu")
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 from catalogues import drawing
 
-from common.batches import NO_LABEL, Gallery, Pairs, Texts, identity_labels, merge_equal_images, take
+from common.batches import NO_LABEL, Pairs, Texts, identity_labels, merge_equal_images, take
 from common.captions import Vocabulary, fold
 from common.catalogue import REPEATED, open_catalogue
 from common.errors import InputError
+from common.gallery import Gallery
 from common.images import open_images
 
 CPU = torch.device("cpu")

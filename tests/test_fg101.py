@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from common.batches import Gallery
 from common.embedding import Embedded
 from common.errors import InputError
+from common.gallery import Gallery
 from common.options import EvalOptions
 from common.report import candidates, fg101
 

@@ -14,9 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.batches import Gallery
 from common.embedding import Embedded
 from common.evaluation import both_ranks
+from common.gallery import Gallery
 from common.report import graded
 from common.report.graded import describe, grades, incidence, measure, ndcg, step_labels
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from common.batches import Gallery
 from common.embedding import Embedded
 from common.errors import InputError
+from common.gallery import Gallery
 from common.recall import chance, metrics, rank_queries
 from common.report import embedding_map, pages, searches
 from common.report.intervals import figure_intervals

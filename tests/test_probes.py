@@ -11,9 +11,9 @@ import torch
 from bags import bag_of_words
 
 from common.attributes import Mention, Names
-from common.batches import Gallery
 from common.captions import fold, words
 from common.catalogue import open_catalogue
+from common.gallery import Gallery
 from common.report import probes
 from common.report.probes import apart, choose, describe, image_values, measure, swap
 

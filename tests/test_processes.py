@@ -61,9 +61,12 @@ def assert_equal(found, expected):
     for name, value in expected["losses"].items():
         assert found["losses"][name] == pytest.approx(value, rel=1e-5, abs=1e-5)
     assert found["gradients"].keys() == expected["gradients"].keys() and len(found["gradients"]) > 3
+    largest = max(value.abs().max().item() for value in expected["gradients"].values())
+    assert largest > 1e-3, "there is something to compare"
+    # a bias in front of a batch norm has no gradient but what is left of others when they cancel
+    close = CLOSE | {"atol": 1e-5 * max(1, largest)}
     for name, value in expected["gradients"].items():
-        torch.testing.assert_close(found["gradients"][name], value, **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
-    assert max(value.abs().max() for value in expected["gradients"].values()) > 1e-3, "there is something to compare"
+        torch.testing.assert_close(found["gradients"][name], value, **close, msg=lambda m, name=name: f"{name}: {m}")
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from common.batches import Gallery
 from common.errors import InputError
+from common.gallery import Gallery
 from common.report import relevance
 
 

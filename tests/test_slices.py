@@ -11,9 +11,9 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from common.batches import Gallery
 from common.embedding import Embedded
 from common.errors import InputError
+from common.gallery import Gallery
 from common.recall import Ranks
 from common.report.intervals import rate_interval
 from common.report.slices import describe, draw, find_slicing, length_ranges, measure

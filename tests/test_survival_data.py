@@ -17,7 +17,7 @@ def data(tmp_path_factory, tiny_catalogue):
     remove_caches(path)
 
 
-@pytest.mark.parametrize("name", ["*.npy", "*.json"])
+@pytest.mark.parametrize("name", ["*.npy", "*.npz"])
 def test_an_image_cache_that_was_killed_is_built_again(name, data, tmp_path):
     cache, other, log = tmp_path / "cache", tmp_path / "other", tmp_path / "log"
     run("never", "killing:build_images", data, other, log=log)

@@ -30,7 +30,8 @@ import common.training
 from common.batches import Pairs
 from common.errors import InputError, TrainingStopped
 from common.monitoring import draw_curves, warnings
-from common.training import build_optimizer, fit, learning_rate_share
+from common.optimization import build_optimizer, learning_rate_share
+from common.training import fit
 
 LOSSES = {
     "deep_cmpl": ["cmpm"],

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.attributes import Mention, Names, find_column, forms
-from common.batches import Gallery
 from common.captions import Vocabulary, fold, words
 from common.embedding import Embedded
+from common.gallery import Gallery
 from common.recall import TIE
 from common.report.intervals import LEVEL, bounded, interval, resampled_means
 

@@ -14,11 +14,11 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from common.attributes import named_column
-from common.batches import Gallery
 from common.captions import words
 from common.catalogue import Catalogue
 from common.embedding import Embedded
 from common.files import replacing
+from common.gallery import Gallery
 from common.monitoring import DIRECTIONS
 from common.recall import CUTOFFS
 from common.report.intervals import LEVEL, query_values, rate_interval
