@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from common.processes import is_first
+
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
@@ -17,7 +19,8 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        os.write(1, b"\ninterrupt: saving the state after this step\n")  # print is not safe in a signal handler
+        if is_first():
+            os.write(1, b"\ninterrupt: saving the state after this step\n")  # print is not safe in a signal handler
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -18,11 +18,16 @@ READMES = [ROOT / folder / "README.md" for folder in (".", "data", *MODELS)]
 
 
 def commands(script: str) -> list[list[str]]:
-    """The arguments of every command in the READMEs' code blocks that calls a script."""
+    """The arguments of every command in the READMEs' code blocks that calls a script, also through torchrun."""
     text = "\n".join(readme.read_text(encoding="utf-8") for readme in READMES)
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").replace("&&", "").splitlines()
-    return [shlex.split(line)[2:] for line in lines if line.strip().startswith(f"python {script}")]
+    called = re.compile(rf"\s*(?:python|torchrun(?: --\S+)+) {re.escape(script)}( .*|$)")
+    return [shlex.split(match.group(1)) for match in map(called.match, lines) if match]
+
+
+def test_the_commands_of_torchrun_are_among_them():
+    assert ["--data", "catalogue.parquet", "--output", "RUN", "--batch-size", "2048"] in commands("deep_cmpl/train.py")
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
