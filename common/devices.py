@@ -1,5 +1,7 @@
 """Where to compute, in which precision, and from which random numbers."""
 
+import ctypes
+import platform
 import random
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -54,6 +56,19 @@ def why_no_cuda() -> str:
     except (RuntimeError, AssertionError) as error:
         return str(error).strip().split("\n")[0]
     return "CUDA reports no device"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of freed tensors for the next ones.
+
+    It gives large blocks back to the system, which has to clear them again at every step: a training step of
+    efficientnet-lite0 on a CPU takes up to 1.7 times as long. Other systems are left as they are.
+    """
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(mmap_max, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
 
 
 def describe(device: torch.device) -> str:

@@ -19,7 +19,7 @@ from common.batches import Data, Images, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
 from common.columns import each
-from common.devices import choose_device, describe, resolve_precision, seed_everything
+from common.devices import choose_device, describe, keep_freed_memory, resolve_precision, seed_everything
 from common.errors import InputError
 from common.gallery import Gallery
 from common.options import TrainOptions, read_config
@@ -80,6 +80,8 @@ def prepare(
     processes.start()
     check_parts(settings)
     device = choose_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     run = Run.open(options)
     with processes.first_on_machine_first():
         data = load_data(options, settings.image_size, sample)
