@@ -1,6 +1,5 @@
 """What a training says when the memory of the GPU or of the machine is used up."""
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ GIB = 2**30
 
 
 @contextmanager
-def told_in_words(model: nn.Module, optimizer: torch.optim.Optimizer, batch_size: int) -> Iterator[None]:
+def told_in_words(model: nn.Module, optimizer: torch.optim.Optimizer, batch_size: int, parts: int) -> Iterator[None]:
     """Turn the errors of used-up memory into one message that says what to do.
 
     Args:
         model: that is trained.
         optimizer: of the model; AdamW, which keeps two numbers beside each parameter.
-        batch_size: pairs a step.
+        batch_size: pairs a step, of all processes.
+        parts: how many equal parts it is encoded in: those of each process.
 
     Raises:
         TrainingStopped: the GPU has too little memory for the batch, or a process that loads images has died.
@@ -34,19 +34,22 @@ def told_in_words(model: nn.Module, optimizer: torch.optim.Optimizer, batch_size
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         fixed = weights + 3 * sum(parameter.nbytes for parameter in trained)
         held = weights + tensor_bytes([parameter.grad for parameter in trained]) + tensor_bytes(optimizer.state)
-        raise TrainingStopped(describe_out_of_memory(str(error), batch_size, fixed, max(0, fixed - held))) from None
+        raise TrainingStopped(
+            describe_out_of_memory(str(error), batch_size, parts, fixed, max(0, fixed - held))
+        ) from None
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise TrainingStopped(describe_dead_worker(str(error))) from None
 
 
-def describe_out_of_memory(error: str, batch_size: int, fixed: int, to_come: int) -> str:
+def describe_out_of_memory(error: str, batch_size: int, parts: int, fixed: int, to_come: int) -> str:
     """The message for CUDA's error.
 
     Args:
         error: its text, which says how much was wanted, how much there is and how much was in use.
-        batch_size: pairs a step.
+        batch_size: pairs a step, of all processes.
+        parts: how many equal parts it is encoded in.
         fixed: bytes that do not depend on the batch: weights, gradients and the optimiser's state.
         to_come: how many of these were not in use yet; in the first step most are not.
     """
@@ -55,21 +58,23 @@ def describe_out_of_memory(error: str, batch_size: int, fixed: int, to_come: int
         error,
         re.S,
     )
-    fits, measured = batch_size // 2, "half of it may fit"
+    at_once = batch_size // parts
+    fits, measured = at_once // 2, "half of it may fit"
     if found:
         wanted, total, used = map(in_bytes, found.groups())
         needed = used + wanted + to_come
-        fits = min(batch_that_fits(batch_size, total, fixed, needed), (batch_size - 1) // 8 * 8)
+        fits = min(batch_that_fits(at_once, total, fixed, needed), (at_once - 1) // 8 * 8)
         measured = (
             f"at least {needed / GIB:.1f} GiB are needed, {fixed / GIB:.1f} of them for model and optimiser; "
             f"there are {total / GIB:.1f}"
         )
-    too_little = f"the GPU has too little memory for batches of {batch_size} ({measured}). Start again with "
+    too_little = f"the GPU has too little memory for {at_once} pairs at once ({measured}). Start again with "
     if fits < 2:
         return too_little + "a smaller --image-size or another --image-encoder"
+    more = next(times for times in range(2, at_once + 1) if at_once % times == 0 and at_once // times <= fits)
     return (
-        f"{too_little}--batch-size {fits} or less, or with --accumulate {math.ceil(batch_size / fits)} or more, which "
-        "encodes the batch in parts and keeps all of it for the loss"
+        f"{too_little}--batch-size {fits * parts} or less, or with {more} times the --accumulate, which encodes the batch in "
+        "so many parts and keeps all of it for the loss"
     )
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
+from common.errors import InputError
 from common.files import CACHE_FOLDER, remove_older, replacing, reserve
 
 WHITE = (255, 255, 255)
@@ -101,25 +102,43 @@ def fits_on_disk(catalogue: Catalogue, size: tuple[int, int], folder: Path) -> b
 
 def decoded_on_the_fly(catalogue: Catalogue, size: tuple[int, int], folder: Path) -> DecodedImages:
     """What is known about the images from their thumbnails, and pixels that are decoded when asked for."""
-    return replace(open_images(catalogue, THUMBNAIL, folder), pixels=ImageFiles(catalogue, size))
+    known = open_images(catalogue, THUMBNAIL, folder)
+    return replace(known, pixels=ImageFiles(catalogue, size, known.errors))
 
 
 class ImageFiles:
-    """The images of a catalogue in place of an array (N, H, W, 3) uint8, decoded whenever they are asked for."""
+    """The images of a catalogue in place of an array (N, H, W, 3) uint8, decoded whenever they are asked for.
 
-    def __init__(self, catalogue: Catalogue, size: tuple[int, int]) -> None:
+    Args:
+        catalogue: whose images they are.
+        size: (height, width) in pixels.
+        errors: the images that cannot be decoded, which are white.
+    """
+
+    def __init__(self, catalogue: Catalogue, size: tuple[int, int], errors: dict[int, str]) -> None:
         self.catalogue = catalogue
+        self.errors = errors
         self.shape = (catalogue.image_count, *size, 3)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, which: np.ndarray | int) -> np.ndarray:
-        """(B, H, W, 3) uint8 of the images with these numbers, or (H, W, 3) of one"""
-        size = self.shape[1:3]
-        if np.ndim(which) == 0:
-            return read_image(self.catalogue.image_source(int(which)), size)[0]
-        return np.stack([self[number] for number in which])
+        """(B, H, W, 3) uint8 of the images with these numbers, or (H, W, 3) of one
+
+        Raises:
+            InputError: an image cannot be decoded that could be when the catalogue was opened.
+        """
+        if np.ndim(which) > 0:
+            return np.stack([self[number] for number in which])
+        source = self.catalogue.image_source(int(which))
+        pixels, _, found = read_image(source, self.shape[1:3])
+        if isinstance(found, str) and int(which) not in self.errors:
+            name = source if isinstance(source, Path) else f"image {which} of {self.catalogue.path}"
+            raise InputError(
+                f"{name}: {found}; it could be read when the catalogue was opened. Bring it back and go on"
+            )
+        return pixels
 
 
 def load_cache(pixels_file: Path, facts_file: Path) -> DecodedImages:

@@ -74,13 +74,9 @@ def in_two_passes(model: nn.Module, embed: Embed, losses: Losses, batch: Batch, 
 
 @contextmanager
 def norms_at_rest(model: nn.Module) -> Iterator[None]:
-    """Batch norms keep their running statistics, so that a batch encoded twice is counted once."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    """Batch norms have the running statistics of before at the end, so that a batch encoded twice counts once."""
+    buffers = [value for module in model.modules() if isinstance(module, _BatchNorm) for value in module.buffers()]
+    before = [value.clone() for value in buffers]
+    yield
+    for value, kept in zip(buffers, before, strict=True):
+        value.copy_(kept)

@@ -1,6 +1,7 @@
 """How images come to the device: from its own memory, from the cache on disk, or decoded on the fly."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -15,7 +16,8 @@ from common.images import ImageFiles
 
 LARGEST_SHARE = 0.5
 """How much of a GPU's free memory the images may take; the training needs the rest."""
-WORKERS = min(8, os.cpu_count() or 1)
+WORKERS = min(8, max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+"""Processes that read ahead, of each process that trains; LOCAL_WORLD_SIZE is torchrun's."""
 COPIED_AT_ONCE = 4096
 Loaded = TypeVar("Loaded")
 
@@ -28,7 +30,7 @@ def place(images: Images, device: torch.device, wanted: str) -> tuple[Images, st
         wanted: "device", "disk" or "files"; "auto" is the device where it is a GPU that has room for them.
 
     Raises:
-        InputError: they do not fit, or they were not opened as wanted.
+        InputError: they do not fit the device.
     """
     if isinstance(images, ImageFiles):
         return images, f"decoded on the fly by {WORKERS} workers"
@@ -66,10 +68,17 @@ def load(
     pinned = device.type == "cuda" and workers > 0
     # a generator of its own: the loader would otherwise draw from the one that the training's numbers come from
     loader = DataLoader(
-        MadeBatches(make, batches), batch_size=None, num_workers=workers, pin_memory=pinned, generator=torch.Generator()
-    )
+        MadeBatches(make, batches), batch_size=None, num_workers=workers, pin_memory=pinned,
+        generator=torch.Generator(), worker_init_fn=leave_signals_to_the_training,
+    )  # fmt: skip
     for batch in loader:
         yield batch.to(device, non_blocking=pinned)
+
+
+def leave_signals_to_the_training(_worker: int) -> None:
+    """Ctrl-C and SIGTERM reach a whole group of processes: the training still needs its workers to save and end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class MadeBatches(Dataset):

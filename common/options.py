@@ -36,7 +36,7 @@ class CatalogueOptions:
     images_from: Literal["auto", "device", "disk", "files"] = "auto"
     """Where images are taken from: the device's memory, the cache of decoded images on disk, or the catalogue's own
     files, decoded on the fly (auto: a GPU that has room for them, else the cache if the disk has room, else the
-    files)."""
+    files; in evaluation the device counts as the cache: each image is seen once)."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn import functional as differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 PATIENCE = timedelta(days=1)
@@ -78,7 +77,37 @@ def own_part(of: np.ndarray) -> np.ndarray:
 
 def gather(emb: Tensor) -> Tensor:
     """The rows (b, ...) of all processes, b the same for each, as (B, ...), in order, with their gradients."""
-    return torch.cat(differentiable.all_gather(emb)) if count() > 1 else emb
+    return GatheredRows.apply(emb) if count() > 1 else emb
+
+
+class GatheredRows(torch.autograd.Function):
+    """Forward, the rows of all processes; backward, the sum of all processes' gradients of this one's rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(count())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient.chunk(count())[number()]
+
+
+class Total(torch.autograd.Function):
+    """Forward, the sum over all processes; backward, the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        values = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(values)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return Total.forward(ctx, gradient)
 
 
 def gather_parts(emb: Tensor, total: int) -> Tensor:
@@ -112,9 +141,17 @@ def average_gradients(model: nn.Module) -> None:
     if count() == 1:
         return
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    flat = average(torch.cat([gradient.flatten() for gradient in gradients]))
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= count()
     for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
+
+
+def wait() -> None:
+    """Go on when all processes have come this far."""
+    if count() > 1:
+        dist.barrier()
 
 
 def any_of(*values: bool) -> list[bool]:
@@ -174,15 +211,18 @@ class WholeBatchNorm(_BatchNorm):
         """(b, C, ...) -> the same, b of this process out of B"""
         if not self.training:
             return super().forward(inputs)
+        dtype, inputs = inputs.dtype, inputs.float()
         over = [dim for dim in range(inputs.ndim) if dim != 1]
         shape = [-1 if dim == 1 else 1 for dim in range(inputs.ndim)]
         size = inputs.numel() // inputs.shape[1] * count()
-        mean = differentiable.all_reduce(inputs.sum(over)) / size  # (C,)
+        mean = Total.apply(inputs.sum(over)) / size  # (C,)
         centred = inputs - mean.view(shape)
-        variance = differentiable.all_reduce(centred.square().sum(over)) / size  # (C,)
+        variance = Total.apply(centred.square().sum(over)) / size  # (C,)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * size / (size - 1), self.momentum)
             self.num_batches_tracked += 1
         normalised = centred * (variance + self.eps).rsqrt().view(shape)
-        return normalised * self.weight.view(shape) + self.bias.view(shape) if self.affine else normalised
+        if self.affine:
+            normalised = normalised * self.weight.view(shape) + self.bias.view(shape)
+        return normalised.to(dtype)

@@ -55,6 +55,11 @@ class Session:
     batch_size: int
 
     @property
+    def parts(self) -> int:
+        """How many equal parts a batch is encoded in: those of each process."""
+        return processes.count() * self.settings.accumulate
+
+    @property
     def resumed_from(self) -> Path | None:
         """The run folder that a resumed model is read from: no pretrained weights are fetched then."""
         return self.run.folder if self.run.resumed else None
@@ -125,12 +130,15 @@ def prepare(
 def check_parts(settings: Any) -> None:
     """Raise an `InputError` when a batch cannot be parted equally among the processes and their passes."""
     count, parts = processes.count(), processes.count() * settings.accumulate
+    if settings.compile and count > 1:
+        raise InputError("compile = true: only with one process, batch norms over several cannot be compiled; "
+                         "use --no-compile")  # fmt: skip
     if settings.batch_size % parts or settings.batch_size < 2 * parts:
         nearest = max(2, round(settings.batch_size / parts)) * parts
         raise InputError(
             f"batch_size = {settings.batch_size}: pairs of all processes together, to be parted among {count} "
             f"process{'es' * (count > 1)} x accumulate = {settings.accumulate}, two or more in each; "
-            f"use --batch-size {nearest}"
+            f"use --batch-size {nearest}, or to --resume a number of processes that divides it"
         )
 
 
@@ -160,8 +168,9 @@ def prepare_model(model: nn.Module, session: Session) -> nn.Module:
     model = model.to(device)
     processes.start_alike(model)
     if settings.compile:
-        pairs = session.batch_size // processes.count() // settings.accumulate
-        compile_image_encoder(model.image_encoder, session.precision, settings.image_size, pairs, device)
+        pairs = session.batch_size // session.parts
+        size, twice = settings.image_size, settings.accumulate > 1
+        compile_image_encoder(model.image_encoder, session.precision, size, pairs, twice, device)
     return model
 
 

@@ -18,7 +18,9 @@ CANDIDATES = (torch.float32, torch.bfloat16)
 
 
 def fastest_precision(settings: Any, device: torch.device, pairs: int) -> torch.dtype:
-    """Measure which precision trains the image encoder faster on this device; prints both.
+    """Measure which precision trains the image encoder, the larger part of a model, faster here; prints both.
+
+    A precision whose batch does not fit the memory is not chosen.
 
     Args:
         settings: with `image_encoder` and `image_size`.
@@ -28,7 +30,10 @@ def fastest_precision(settings: Any, device: torch.device, pairs: int) -> torch.
     seconds = {precision: [] for precision in CANDIDATES}
     for repeat in range(REPEATS + 1):
         for precision in CANDIDATES:
-            taken = step_seconds(encoder, precision, settings.image_size, pairs, device)
+            try:
+                taken = step_seconds(encoder, precision, settings.image_size, pairs, device)
+            except torch.OutOfMemoryError:
+                taken = float("inf")
             if repeat > 0:  # the first one warms up
                 seconds[precision].append(taken)
     medians = {precision: statistics.median(taken) for precision, taken in seconds.items()}
@@ -59,11 +64,19 @@ def step_seconds(
 
 
 def compile_image_encoder(
-    encoder: nn.Module, precision: torch.dtype, size: tuple[int, int], pairs: int, device: torch.device
+    encoder: nn.Module, precision: torch.dtype, size: tuple[int, int], pairs: int, twice: bool, device: torch.device
 ) -> None:
     """Compile an encoder in place, for training on batches of (pairs, 3, *size) and for any in evaluation.
 
     As one graph: what could not be compiled would be an error, not a slow piece in the middle. Prints what it cost.
+
+    Args:
+        encoder: of images.
+        precision: that it runs in.
+        size: (height, width) in pixels.
+        pairs: images at once.
+        twice: whether a batch is encoded without gradients first, as `accumulate` does.
+        device: where to compute.
 
     Raises:
         InputError: this machine cannot compile.
@@ -74,10 +87,15 @@ def compile_image_encoder(
     try:
         with norms_at_rest(encoder):
             step_seconds(encoder, precision, size, pairs, device)
+            if twice:
+                with torch.no_grad():
+                    step_seconds(encoder, precision, size, pairs, device)
         encoder.eval()
         with torch.inference_mode():
             for count in (EMBEDDED_AT_ONCE, EMBEDDED_AT_ONCE - 1):  # of a second size: from then on any
                 step_seconds(encoder, precision, size, count, device)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # torch's own, or what the C++ compiler could not do
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"compile = true: the image encoder cannot be compiled here ({reason}); "

@@ -87,7 +87,7 @@ def fit(
             run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
     at_chance = {name: float(value) for name, value in at_chance.items()}
     monitor = Monitor(run.folder, at_chance, progress.epoch) if processes.is_first() else None
-    memory = (model, optimizer, session.batch_size)
+    memory = (model, optimizer, session.batch_size, session.parts)
     with interrupts() as interrupted, progress_bar(progress, steps, session) as bar, told_in_words(*memory):
         saved = time.perf_counter()
         while not progress.finished:
@@ -204,6 +204,7 @@ def save(session: Session, model: nn.Module, optimizer: Any, schedule: Any, prog
             "random": random_states,
             "progress": asdict(progress),
         })  # fmt: skip
+    processes.wait()  # one that ended earlier would have torchrun end the first one while it writes
 
 
 def restore(session: Session, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:

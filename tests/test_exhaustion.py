@@ -50,20 +50,27 @@ def test_a_batch_that_fits_by_hand(batch, total, fixed, needed, fits):
     [
         # 6.5 + 3.5 + 0 are needed, 2 of them fixed: 8 for 128 pairs, of which 6 are there
         ("3.50 GiB", 0, "at least 10.0 GiB are needed, 2.0 of them for model and optimiser; there are 8.0). Start "
-         "again with --batch-size 96 or less, or with --accumulate 2 or more"),
+         "again with --batch-size 96 or less, or with 2 times the --accumulate,"),
         ("512.00 MiB", 1, "at least 8.0 GiB are needed, 2.0 of them for model and optimiser; there are 8.0). Start "
-         "again with --batch-size 120 or less, or with --accumulate 2 or more"),
+         "again with --batch-size 120 or less, or with 2 times the --accumulate,"),
         ("3.50 GiB", 200, "there are 8.0). Start again with a smaller --image-size or another --image-encoder"),
     ],
 )  # fmt: skip
 def test_out_of_memory_by_hand(wanted, to_come, told):
-    message = describe_out_of_memory(OUT_OF_MEMORY.format(wanted=wanted), 128, 2 * GIB, to_come * GIB)
-    assert message.startswith("the GPU has too little memory for batches of 128 (at least ") and told in message
+    message = describe_out_of_memory(OUT_OF_MEMORY.format(wanted=wanted), 128, 1, 2 * GIB, to_come * GIB)
+    assert message.startswith("the GPU has too little memory for 128 pairs at once (at least ") and told in message
+
+
+def test_a_batch_in_parts_is_told_by_the_part():
+    """300 pairs in 4 parts of 75, of which 56 fit: three times as many parts, for 75 is no even number."""
+    message = describe_out_of_memory(OUT_OF_MEMORY.format(wanted="3.50 GiB"), 300, 4, 2 * GIB, 0)
+    assert "for 75 pairs at once" in message
+    assert "--batch-size 224 or less, or with 3 times the --accumulate" in message
 
 
 def test_out_of_memory_in_words_that_are_not_known():
-    assert "for batches of 128 (half of it may fit). Start again with --batch-size 64 or less, or with " in (
-        describe_out_of_memory("CUDA error: out of memory", 128, 0, 0)
+    assert "for 128 pairs at once (half of it may fit). Start again with --batch-size 64 or less, or with " in (
+        describe_out_of_memory("CUDA error: out of memory", 128, 1, 0, 0)
     )
 
 
@@ -81,9 +88,9 @@ def test_out_of_memory_in_a_training(data, tmp_path, monkeypatch):
         small.setattr(deep_cmpl.loss, "cmpm", cmpm)
         train(small, data, run)
     assert str(told.value) == (
-        "the GPU has too little memory for batches of 16 (at least 8.5 GiB are needed, 0.0 of them for model and "
-        "optimiser; there are 8.0). Start again with --batch-size 8 or less, or with --accumulate 2 or more, which "
-        "encodes the batch in parts and keeps all of it for the loss"
+        "the GPU has too little memory for 16 pairs at once (at least 8.5 GiB are needed, 0.0 of them for model and "
+        "optimiser; there are 8.0). Start again with --batch-size 8 or less, or with 2 times the --accumulate, which "
+        "encodes the batch in so many parts and keeps all of it for the loss"
     )
     assert state(run)["progress"]["epoch"] == 1
     train(monkeypatch, data, run, "--overwrite", batch_size=8, epochs=1)
@@ -98,11 +105,11 @@ def test_out_of_memory_in_a_training(data, tmp_path, monkeypatch):
 )
 def test_a_worker_that_died(error):
     optimizer = torch.optim.AdamW(torch.nn.Linear(1, 1).parameters())
-    with pytest.raises(TrainingStopped) as told, told_in_words(torch.nn.Linear(1, 1), optimizer, 16):
+    with pytest.raises(TrainingStopped) as told, told_in_words(torch.nn.Linear(1, 1), optimizer, 16, 1):
         raise RuntimeError(error)
     assert str(told.value) == (
         f"a process that loads images has died ({error.strip(' .')}). Mostly the memory of the machine is used up, or "
         "in a container its shared memory (/dev/shm): free some, then go on with --resume"
     )
-    with pytest.raises(RuntimeError, match="another defect"), told_in_words(torch.nn.Linear(1, 1), optimizer, 16):
+    with pytest.raises(RuntimeError, match="another defect"), told_in_words(torch.nn.Linear(1, 1), optimizer, 16, 1):
         raise RuntimeError("another defect")

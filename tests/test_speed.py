@@ -43,17 +43,24 @@ def test_every_encoder_is_one_graph(name, without_compiler, capsys):
     encoder = build_image_encoder(name, "none")
     before = {key: value.clone() for key, value in encoder.state_dict().items() if "num_batches" not in key}
     state = torch.get_rng_state()
-    compile_image_encoder(encoder, torch.float32, (32, 32), 2, CPU)
+    compile_image_encoder(encoder, torch.float32, (32, 32), 2, True, CPU)
     assert re.search(r"^compile: the image encoder was compiled in \d+\.\d s$", capsys.readouterr().out, re.M)
     assert encoder.training and torch.equal(torch.get_rng_state(), state)
     assert encoder.state_dict().keys() >= before.keys()
     assert all(torch.equal(encoder.state_dict()[key], value) for key, value in before.items())
     assert all(parameter.grad is None for parameter in encoder.parameters())
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    frames = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    encoder(images[:2]).sum().backward()
+    with torch.no_grad():
+        encoder(images[:2])
+    with torch.inference_mode():
+        encoder.eval()(images)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == frames, "nothing is compiled in a training"
     plain = build_image_encoder(name, "none").eval()
     plain.load_state_dict(encoder.state_dict())
     with torch.inference_mode():
-        torch.testing.assert_close(encoder.eval()(images), plain(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(encoder(images), plain(images), rtol=1e-4, atol=1e-4)
 
 
 def test_a_graph_that_breaks_is_an_error(without_compiler):
@@ -65,7 +72,7 @@ def test_a_graph_that_breaks_is_an_error(without_compiler):
     with pytest.raises(
         InputError, match=r"compile = true: the image encoder cannot be compiled here \(.*compile = false"
     ):
-        compile_image_encoder(Broken(), torch.float32, (32, 24), 4, CPU)
+        compile_image_encoder(Broken(), torch.float32, (32, 24), 4, False, CPU)
 
 
 def test_a_compiled_training_is_the_same(patches, without_compiler, data, tmp_path, monkeypatch, capsys):

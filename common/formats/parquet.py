@@ -106,7 +106,7 @@ def read_image(files: list[Path], number: int) -> bytes | None:
     for group in range(shard.num_row_groups):
         rows = shard.metadata.row_group(group).num_rows
         if number < rows:
-            return read_row_group(file, group)[number].as_py()
+            return read_row_group(file, group)[number].as_py()["bytes"]
         number -= rows
     raise IndexError("there are fewer images")
 
@@ -117,6 +117,6 @@ def open_shard(file: Path) -> pq.ParquetFile:
 
 
 @lru_cache(maxsize=4)
-def read_row_group(file: Path, group: int) -> pa.Array:
+def read_row_group(file: Path, group: int) -> pa.ChunkedArray:
     """A parquet file gives no single row: the images of a row group are read together and kept for a while."""
-    return open_shard(file).read_row_group(group, columns=[IMAGE]).column(0).combine_chunks().field("bytes")
+    return open_shard(file).read_row_group(group, columns=[IMAGE]).column(0)
