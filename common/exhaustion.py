@@ -73,8 +73,8 @@ def describe_out_of_memory(error: str, batch_size: int, parts: int, fixed: int, 
         return too_little + "a smaller --image-size or another --image-encoder"
     more = next(times for times in range(2, at_once + 1) if at_once % times == 0 and at_once // times <= fits)
     return (
-        f"{too_little}--batch-size {fits * parts} or less, or with {more} times the --accumulate, which encodes the batch in "
-        "so many parts and keeps all of it for the loss"
+        f"{too_little}--batch-size {fits * parts} or less, or with {more} times the --accumulate, which encodes the "
+        "batch in so many parts and keeps all of it for the loss"
     )
 
 
