@@ -60,7 +60,7 @@ class Options:
     batch_size: int = 128
     """Pairs a step."""
     compile: bool = False
-    """Compile the image encoder, on all sides."""
+    """Compile the image encoder, on all sides but the ordinary one."""
     steps: int = 8
     """Steps a repeat."""
     repeats: int = 7
