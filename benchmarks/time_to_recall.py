@@ -23,10 +23,11 @@ from common.options import ROOT
 
 FROZEN = (
     "--image-encoder efficientnet-lite0 --image-weights imagenet --no-freeze-image-encoder --image-size 80 60 "
-    "--text-encoder bilstm --text-weights '' --no-freeze-text-encoder --word-dim 512 --lstm-dim 512 --dropout 0.3 --min-word-count 2 --max-words 40 "
-    "--embedding-dim 512 --divergence reverse --scale learned --cmpc-column '' --epochs 10 --batch-size 128 --accumulate 1 "
-    "--learning-rate 1e-3 --image-learning-rate 5e-4 --text-learning-rate 1e-3 --weight-decay 4e-5 --warmup 0.05 "
-    "--gradient-clip 5.0 --patience 0 --val-products 10000 --flip --shift 0.05 --precision default --no-compile --seed 0"
+    "--text-encoder bilstm --text-weights '' --no-freeze-text-encoder --word-dim 512 --lstm-dim 512 --dropout 0.3 "
+    "--min-word-count 2 --max-words 40 --embedding-dim 512 --divergence reverse --scale learned --cmpc-column '' "
+    "--epochs 10 --batch-size 128 --accumulate 1 --learning-rate 1e-3 --image-learning-rate 5e-4 "
+    "--text-learning-rate 1e-3 --weight-decay 4e-5 --warmup 0.05 --gradient-clip 5.0 --patience 0 "
+    "--val-products 10000 --flip --shift 0.05 --precision default --no-compile --seed 0"
 )
 """The block of deep_cmpl/README.md in November 2026."""
 FASTEST = "--epochs 4 --learning-rate 2e-3 --image-learning-rate 1e-3 --text-learning-rate 2e-3 --warmup 0.1"
