@@ -51,6 +51,7 @@ def test_a_sample_that_was_killed_is_drawn_again(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "other", "sample"]
 
 
+@pytest.mark.slow
 def test_a_sample_whose_replacement_was_killed_is_drawn_again(tmp_path):
     """After the outdated one has made room for it."""
     sample = tmp_path / "sample"
