@@ -9,7 +9,7 @@ import catalogues
 import numpy as np
 import pytest
 import torch
-from tiny_runs import remove_caches
+from tiny_runs import remove_caches, train, use_patches
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,22 @@ def data(tmp_path_factory, tiny_catalogue):
     path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=120)
     yield path
     remove_caches(path)
+
+
+@pytest.fixture
+def patches(monkeypatch):
+    """Trainings with a stub for the image encoder and without curves, which take longer than all else in them."""
+    use_patches(monkeypatch)
+    monkeypatch.setattr("common.monitoring.draw_curves", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A run of three epochs with that stub."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_patches(monkeypatch)
+        monkeypatch.setattr("common.monitoring.draw_curves", lambda *_: None)
+        return train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished")
 
 
 @pytest.fixture

@@ -6,32 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import evaluate, remove_caches, resume, state, train, use_patches
+from tiny_runs import evaluate, resume, state
 
-import common.monitoring
 from common.checkpoints import load_model
 from common.errors import InputError
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, tiny_catalogue):
-    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=60)
-    yield path
-    remove_caches(path)
-
-
-@pytest.fixture(autouse=True)
-def patches(monkeypatch):
-    use_patches(monkeypatch)
-    monkeypatch.setattr(common.monitoring, "draw_curves", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        use_patches(monkeypatch)
-        monkeypatch.setattr(common.monitoring, "draw_curves", lambda *_: None)
-        return train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished")
+pytestmark = pytest.mark.usefixtures("patches")
 
 
 class Trap:

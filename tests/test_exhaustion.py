@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from tiny_runs import remove_caches, state, train, use_patches
+from tiny_runs import state, train
 
-import common.monitoring
 import deep_cmpl.loss
 from common.devices import batch_that_fits
 from common.errors import TrainingStopped
@@ -17,17 +16,7 @@ OUT_OF_MEMORY = (
 )
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, tiny_catalogue):
-    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=60)
-    yield path
-    remove_caches(path)
-
-
-@pytest.fixture(autouse=True)
-def patches(monkeypatch):
-    use_patches(monkeypatch)
-    monkeypatch.setattr(common.monitoring, "draw_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("patches")
 
 
 @pytest.mark.parametrize(
@@ -75,12 +64,12 @@ def test_out_of_memory_in_words_that_are_not_known():
 
 
 def test_out_of_memory_in_a_training(data, tmp_path, monkeypatch):
-    """In the sixth step; what was saved before is there, and the message ends the training."""
+    """In the eighth step; what was saved before is there, and the message ends the training."""
     run, calls, real_cmpm = tmp_path / "run", [], deep_cmpl.loss.cmpm
 
     def cmpm(*arguments):
         calls.append(1)
-        if len(calls) == 7:  # the first one is the chance level
+        if len(calls) == 9:  # the first one is the chance level
             raise torch.OutOfMemoryError(OUT_OF_MEMORY.format(wanted="2.00 GiB"))
         return real_cmpm(*arguments)
 

@@ -24,10 +24,7 @@ FEATURES = np.arange(10 * 5, dtype=np.float32).reshape(10, 5)
 SIZE = (32, 24)
 
 
-@pytest.fixture(autouse=True)
-def patches(monkeypatch):
-    use_patches(monkeypatch)
-    monkeypatch.setattr("common.monitoring.draw_curves", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("patches")
 
 
 @pytest.fixture

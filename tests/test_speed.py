@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny_runs import Patches, assert_same_run, resume, train, use_patches
+from tiny_runs import Patches, assert_same_run, resume, train
 from torch import nn
 
 import common.speed
@@ -21,12 +21,6 @@ SLOW = (
     "mobilenet-v2", "mobilenet-v3-small", "mobilenet-v3-large", "resnet50", "resnet152",
     *(f"efficientnet-b{number}" for number in range(1, 8)),
 )  # fmt: skip
-
-
-@pytest.fixture
-def patches(monkeypatch):
-    use_patches(monkeypatch)
-    monkeypatch.setattr("common.monitoring.draw_curves", lambda *_: None)
 
 
 @pytest.fixture

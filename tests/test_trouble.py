@@ -11,10 +11,8 @@ import torch
 from killing import parts
 from tiny_runs import (
     assert_same_run,
-    remove_caches,
     resume,
     train,
-    use_patches,
 )
 
 import common.monitoring
@@ -22,26 +20,7 @@ import common.training
 from common.errors import DiskFull, InputError, TrainingStopped, run_script
 from common.files import is_disk_full, kept_array, replacing, write_atomically
 
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory, tiny_catalogue):
-    path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=60)
-    yield path
-    remove_caches(path)
-
-
-@pytest.fixture(autouse=True)
-def patches(monkeypatch):
-    use_patches(monkeypatch)
-    monkeypatch.setattr(common.monitoring, "draw_curves", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        use_patches(monkeypatch)
-        monkeypatch.setattr(common.monitoring, "draw_curves", lambda *_: None)
-        return train(monkeypatch, data, tmp_path_factory.mktemp("runs") / "finished")
+pytestmark = pytest.mark.usefixtures("patches")
 
 
 def mounted(folder: Path, *options: str):
@@ -147,14 +126,14 @@ def test_which_errors_are_of_a_full_disk(error, full):
     assert is_disk_full(error) is full
 
 
-@pytest.mark.parametrize("name", ["training_state", "model", "metrics"])
-def test_without_space_for_a_file_the_run_goes_on_later(name, finished, data, tmp_path, monkeypatch, capsys):
-    """Where no small disk can be had: as if the disk became full at the end of the second epoch."""
+@pytest.mark.parametrize(("name", "time"), [("training_state", 2), ("model", 1), ("metrics", 2)])
+def test_without_space_for_a_file_the_run_goes_on_later(name, time, finished, data, tmp_path, monkeypatch, capsys):
+    """Where no small disk can be had: as if the disk became full at the end of an epoch."""
     calls, real_durable = [], common.files.make_durable
 
     def make_durable(part):
         calls.append(part.name.partition(".")[0])
-        if calls.count(name) == 2:
+        if calls.count(name) == time:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real_durable(part)
 
