@@ -3,6 +3,7 @@
 import ctypes
 import platform
 import random
+import resource
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -103,21 +104,12 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
         torch.cuda.set_rng_state(state["cuda"].cpu(), device)
 
 
-def batch_that_fits(batch: int, total: int, fixed: int, needed: int) -> int:
-    """The largest batch that may fit, if what is not fixed is proportional to the batch.
-
-    Args:
-        batch: that does not fit.
-        total: bytes that there are.
-        fixed: bytes that do not depend on the batch: weights, gradients, the optimiser's state.
-        needed: bytes that this batch needs, as far as known.
-
-    Returns:
-        a multiple of 8 (from 8 up), or 0 if hardly anything fits.
-    """
-    if needed <= fixed or total <= fixed:
-        return 0
-    return int(batch * (total - fixed) / (needed - fixed)) // 8 * 8
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that were in use so far: of tensors on a GPU, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def seed_everything(seed: int) -> None:

@@ -49,7 +49,7 @@ ImageEncoderName = Literal[
     "efficientnet-lite0", "efficientnet-b0", "efficientnet-b1", "efficientnet-b2", "efficientnet-b3",
     "efficientnet-b4", "efficientnet-b5", "efficientnet-b6", "efficientnet-b7",
 ]  # fmt: skip
-TextEncoderName = Literal["bilstm", "bert"]
+TextEncoderName = Literal["bilstm", "mean", "bert"]
 FrozenTextEncoderName = Literal["word2vec", "bert"]
 Word2VecKind = Literal["skip-gram", "cbow"]
 Precision = Literal["default", "float32", "bfloat16", "auto"]

@@ -20,6 +20,9 @@ from common.captions import (
 )
 from common.errors import InputError
 
+FIRST_DEVIATION = 0.1
+"""Standard deviation of word vectors that are learned and averaged, at the start."""
+
 
 class BiLSTM(nn.Module):
     """Word embeddings, a bidirectional LSTM and the maximum over time (Zhang and Lu 2018, section 3.2).
@@ -48,28 +51,29 @@ class BiLSTM(nn.Module):
 
 
 class WordMean(nn.Module):
-    """The mean of the word2vec vectors of a caption's known words; never trained.
+    """The mean of the vectors of a caption's known words: word2vec's as they are, or vectors that are learned.
 
-    A caption without a known word has the vector of an unknown word, which is the mean of all words
+    A caption without a known word has the vector of an unknown word; word2vec's is the mean of all words
     of the training captions.
 
     Attributes:
         dim: size of a word's vector.
+        frozen: whether the vectors stay as they are.
     """
 
-    frozen = True
-
-    def __init__(self, vectors: Tensor) -> None:
+    def __init__(self, vectors: Tensor, frozen: bool = True, dropout: float = 0.0) -> None:
         """vectors: (vocabulary size, dim), those of padding and of an unknown word first"""
         super().__init__()
         self.dim = vectors.shape[1]
-        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=True)
+        self.frozen = frozen
+        self.embedding = nn.Embedding.from_pretrained(vectors, freeze=frozen)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, dim)"""
         known = tokens > UNKNOWN  # (B, L)
         counted = torch.where(known.any(1, keepdim=True), known, tokens == UNKNOWN)
-        total = (self.embedding(tokens) * counted[..., None]).sum(1)  # (B, dim)
+        total = (self.dropout(self.embedding(tokens)) * counted[..., None]).sum(1)  # (B, dim)
         return total / counted.sum(1, keepdim=True)
 
 
@@ -130,9 +134,16 @@ def build_text_encoder(
     Raises:
         InputError: the pretrained encoder cannot be had.
     """
-    if settings.text_encoder == "bilstm":
+    if settings.text_encoder in ("bilstm", "mean"):
         if folder is None and frozen:
-            raise InputError("freeze_text_encoder = true: a bilstm starts from random weights, it has to be trained")
+            raise InputError(
+                f"freeze_text_encoder = true: '{settings.text_encoder}' starts from random weights, "
+                "it has to be trained"
+            )
+        if settings.text_encoder == "mean":
+            # small at first: what is learned soon outweighs it, also of words that are seen a few times
+            vectors = FIRST_DEVIATION * torch.randn(len(tokenizer), settings.word_dim)
+            return WordMean(vectors, frozen, settings.dropout)
         return BiLSTM(len(tokenizer), settings.word_dim, settings.lstm_dim, settings.dropout)
     if settings.text_encoder == "word2vec":
         if folder is not None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from common import processes
 from common.batches import Batch
-from common.devices import random_state, set_random_state
+from common.devices import peak_memory, random_state, set_random_state
 from common.errors import TrainingStopped
 from common.exhaustion import told_in_words
 from common.images import augment
@@ -87,8 +87,13 @@ def fit(
             run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
     at_chance = {name: float(value) for name, value in at_chance.items()}
     monitor = Monitor(run.folder, at_chance, progress.epoch) if processes.is_first() else None
-    memory = (model, optimizer, session.batch_size, session.parts)
-    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar, told_in_words(*memory):
+
+    def rehearse(pairs: int) -> None:
+        batch = session.train.batch(np.arange(pairs)).to(session.device)
+        compute_gradients(model, embed, losses, batch, accumulate=1)
+
+    memory = told_in_words(model, optimizer, session.batch_size, session.parts, session.device, rehearse)
+    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar, memory:
         saved = time.perf_counter()
         while not progress.finished:
             started = time.perf_counter()
@@ -183,6 +188,7 @@ def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: 
         "learning_rate": max(group["lr"] for group in optimizer.param_groups),
         "images_per_second": progress.step * session.batch_size / progress.seconds,
         "seconds": progress.seconds,
+        "peak_memory_gb": peak_memory(session.device) / 1e9,
         "val": validation,
     })  # fmt: skip
     if validation["rsum"] > progress.best_rsum:

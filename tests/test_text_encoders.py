@@ -165,7 +165,7 @@ def test_bert_is_rebuilt_from_a_run_folder_without_its_source(frozen, bert, bert
 
 
 def test_a_bilstm_cannot_be_frozen():
-    with pytest.raises(InputError, match="freeze_text_encoder = true: a bilstm starts from random weights"):
+    with pytest.raises(InputError, match="freeze_text_encoder = true: 'bilstm' starts from random weights"):
         build_text_encoder(SETTINGS, build_tokenizer(SETTINGS, CAPTIONS), frozen=True)
 
 

@@ -95,7 +95,8 @@ def test_a_record_an_epoch(model, finished):
     steps = records[0]["steps"]
     for number, record in enumerate(records, 1):
         assert list(record) == [
-            "epoch", "steps", "loss", *LOSSES[model], "learning_rate", "images_per_second", "seconds", "val"
+            "epoch", "steps", "loss", *LOSSES[model], "learning_rate", "images_per_second", "seconds", "peak_memory_gb",
+            "val"
         ]  # fmt: skip
         assert (record["epoch"], record["steps"]) == (number, number * steps)
         assert record["loss"] == pytest.approx(sum(record[name] for name in LOSSES[model]))

@@ -28,7 +28,7 @@ OWN = {
     "correlational": {"word_epochs": "3", "hidden_dims": "32 16", "code_dim": "12"},
 }  # fmt: skip
 TINY = {model: SHARED | own for model, own in OWN.items()}
-CLOCK = ("seconds", "images_per_second")
+CLOCK = ("seconds", "images_per_second", "peak_memory_gb")
 
 
 class Patches(nn.Module):

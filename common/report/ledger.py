@@ -5,6 +5,7 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ def record(name: str, report: dict[str, Any], run: Path, config: dict[str, Any],
         "training": {
             "epochs": len(epochs),
             "seconds": sum(epoch["seconds"] for epoch in epochs),
+            "images_per_second": statistics.median(epoch["images_per_second"] for epoch in epochs),
+            "peak_memory_gb": max(epoch["peak_memory_gb"] for epoch in epochs),
             "best_epoch": best["epoch"],
             "validation_rsum": best["val"]["rsum"],
         },
