@@ -3,8 +3,8 @@
     python siamese/eval.py --run RUN --record NAME      adds a run to the ledger
     python assets/write_results.py                      writes README.md and assets/results.png
 
-Trainings that differ in nothing but the seed are one row: mean and standard deviation. Every gallery has a table and a
-chart of its own, the largest gallery first.
+Trainings that differ in nothing but the seed are one row: mean and standard deviation. Every gallery and every device
+that was trained on has a table and a chart of its own, the largest gallery first.
 """
 
 import statistics
@@ -34,6 +34,8 @@ NAMES = {"deep_cmpl": "Deep CMPL", "siamese": "Siamese network", "correlational"
 LEDGER_KEY = "Ledger"
 """Where the chart says which ledger it was drawn from."""
 
+RECORDED_LATER = ("images_per_second", "peak_memory_gb")
+"""Figures of a training that the first records lack."""
 Row = list[dict[str, Any]]
 """The records of one system, a seed each."""
 
@@ -54,10 +56,11 @@ def main() -> None:
 
 
 def galleries(records: list[dict[str, Any]]) -> list[tuple[list[dict[str, Any]], Path]]:
-    """The records of each gallery, the largest first, and where their chart stands."""
+    """The records of each gallery and device, the largest gallery first, and where their chart stands."""
     same: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        same.setdefault(digest([record["catalogue"], record["report"]["gallery"]]), []).append(record)
+        where = [record["catalogue"], record["report"]["gallery"], record["hardware"]["device"]]
+        same.setdefault(digest(where), []).append(record)
     ordered = sorted(same.values(), key=lambda found: -found[0]["report"]["gallery"]["products"])
     names = ["results.png", *(f"results-{number}.png" for number in range(2, len(ordered) + 1))]
     return [(found, ROOT / "assets" / name) for found, name in zip(ordered, names, strict=True)]
@@ -119,10 +122,18 @@ def table_row(row: Row) -> str:
     cells.append(f"{mean_and_spread(row, 'rsum')} ({low:.1f} to {high:.1f})")
     total, trained = (row[0]["parameters"][key] / 1e6 for key in ("total", "trained"))
     cells.append(f"{total:.1f} M ({'all' if trained == total else f'{trained:.1f} M'})")
-    minutes = statistics.mean(record["training"]["seconds"] for record in row) / 60
-    seeds = f", {len(row)} seeds" if len(row) > 1 else ", 1 seed"
-    cells.append(f"{row[0]['training']['epochs']} epochs, {minutes:.0f} min{seeds}")
+    cells.append(", ".join(training(row)))
     return f"| {' | '.join(cells)} |"
+
+
+def training(row: Row) -> list[str]:
+    """How long the trainings were, their speed and memory where that was recorded, and how many they are."""
+    found = {key: statistics.mean(r["training"].get(key, 0) for r in row) for key in ("seconds", *RECORDED_LATER)}
+    seconds, speed, memory = found.values()
+    words = [f"{row[0]['training']['epochs']} epochs"]
+    words.append(f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s")
+    words += [f"{speed:,.0f} images/s", f"{memory:.1f} GB"] if speed else []
+    return [*words, f"{len(row)} seed{'s' * (len(row) > 1)}"]
 
 
 def name_of(row: Row) -> str:

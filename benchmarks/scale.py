@@ -181,7 +181,7 @@ def measure(size: int, folder: Path) -> tuple[dict[str, Stage], float]:
         data = Data(catalogue, images, split_catalogue(catalogue.rows, shown))
     del shown
     with stage("pairs", found):
-        rows = data.rows("train")
+        rows = data.pairs("train")
         vocabulary = Vocabulary.from_captions(each(rows["caption"]), min_count=2, max_words=16)
         pairs = Pairs(rows, images.pixels, vocabulary)
         del rows

@@ -114,10 +114,11 @@ class Sides:
         return {"cmpm": cmpm(image_emb, text_emb, batch.positives, divergence, self.model.scale())}
 
     def loop(self) -> None:
-        progress = Progress()
+        progress, launched = Progress(), None
         for batch in epoch_batches(self.session, progress, self.steps):
             given = (self.model, self.embed, self.losses, batch, self.optimizer, self.schedule)
-            train_step(*given, self.session.settings, progress)
+            launched = train_step(*given, self.session.settings, progress, launched)
+        launched.settle(progress)
 
     def bare(self) -> None:
         for _ in range(self.steps):

@@ -13,6 +13,7 @@ from torch import Tensor
 from common.captions import Tokenizer, fold
 from common.catalogue import REPEATED, Catalogue, open_catalogue, repeated
 from common.columns import TEXT, distinct, each, first_equal, hashes
+from common.devices import send
 from common.errors import InputError
 from common.images import DecodedImages, ImageFiles, open_images
 from common.near_duplicates import photographs
@@ -39,6 +40,18 @@ class Data:
         """The catalogue's rows of a split, and the `group` of each."""
         which = self.splits.rows(split)
         return self.catalogue.rows.iloc[which].assign(group=self.splits.group[which])
+
+    def pairs(self, split: str, label_column: str = "") -> pd.DataFrame:
+        """What `Pairs` needs of these rows: all else of a large catalogue would be in memory twice.
+
+        Raises:
+            InputError: there is no such attribute.
+        """
+        attributes = self.catalogue.attributes
+        if label_column and label_column not in attributes:
+            raise InputError(f"no attribute column '{label_column}' in the catalogue; it has {attributes}")
+        names = ["product", "image", "caption", *([label_column] if label_column else [])]
+        return self.catalogue.rows[names].iloc[self.splits.rows(split)]
 
 
 def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Callable[[], Path]) -> Data:
@@ -146,8 +159,8 @@ class Batch:
         return self.with_tensors(lambda tensor: tensor.pin_memory())
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """The batch on a device, except for the lengths."""
-        moved = self.with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """The batch on a device, except for the lengths; it never waits for a GPU."""
+        moved = self.with_tensors(lambda tensor: send(tensor, device))
         return replace(moved, lengths=self.lengths)
 
     def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -173,7 +186,7 @@ class Pairs:
         label_column: attribute whose values are the identity labels; "" for none.
 
     Raises:
-        InputError: there is no such column, or it is empty in all rows.
+        InputError: the label column is empty in all rows, or has one value.
     """
 
     def __init__(self, rows: pd.DataFrame, images: Images, tokenizer: Tokenizer, label_column: str = "") -> None:
@@ -217,8 +230,6 @@ class Pairs:
 
 def identity_labels(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, list[str]]:
     """Class numbers 0..C-1 of an attribute's values, `NO_LABEL` where it is empty, and the values."""
-    if column not in rows:
-        raise InputError(f"no attribute column '{column}' in the catalogue; its columns are {list(rows.columns)}")
     numbers, classes = pd.factorize(rows[column].astype(TEXT).replace("", None), sort=True)
     if len(classes) < 2:
         raise InputError(f"the column '{column}' has {len(classes)} different values; a classifier needs two")
@@ -228,7 +239,7 @@ def identity_labels(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, list[s
 def take(images: Images, which: np.ndarray) -> Tensor:
     """(B, 3, H, W) uint8 of images (N, H, W, 3), or (B, F) of features (N, F), where they are."""
     if isinstance(images, Tensor):
-        taken = images[torch.tensor(which, device=images.device)]
+        taken = images[send(torch.tensor(which), images.device)]
     else:
         taken = torch.from_numpy(images[which])
     return taken if taken.is_floating_point() else taken.permute(0, 3, 1, 2)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -59,8 +59,9 @@ class Catalogue:
     Attributes:
         path: where it was opened.
         rows: one (image, caption) pair a row, with the columns `product` (str), `image` (int, an
-            index into the images), `caption` (str), `place` (line or row in the file), and one
+            index into the images), `caption` (str), `place` (int, an index into the places), and one
             column an attribute (str, "" where missing; categorical unless most values differ).
+        places: where the rows stand in the file, in words.
         attributes: names of the attribute columns.
         fingerprint: changes when an id, a caption, an attribute or the name or size of an image does.
         image_paths: the file of each image; empty when the images stand in `shards`.
@@ -70,6 +71,7 @@ class Catalogue:
 
     path: Path
     rows: pd.DataFrame
+    places: Sequence[str]
     attributes: list[str]
     fingerprint: str
     image_paths: list[Path]
@@ -94,7 +96,7 @@ class Catalogue:
         """The catalogue without the rows of a boolean mask, which are reported under `reason`."""
         if not unusable.any():
             return self
-        self.report.unusable[reason] += self.rows.loc[unusable, "place"].tolist()
+        self.report.unusable[reason] += [self.places[place] for place in self.rows.loc[unusable, "place"]]
         return replace(self, rows=self.rows[~unusable].reset_index(drop=True))
 
 
@@ -124,7 +126,7 @@ def open_catalogue(
     report.found.append("columns: " + ", ".join(f"{what} = {name or '(none)'}" for what, name in chosen.items()))
 
     table_rows, attributes = tidy(source, chosen)
-    catalogue = Catalogue(path, table_rows, attributes, "", [], source.shards, len(table_rows), report)
+    catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.shards, len(table_rows), report)
     del table_rows
     catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
     catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
@@ -187,8 +189,7 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     result["image"] = pd.Series(range(count), dtype=np.int32) if names is None else names
     frame = frame[[chosen["caption"]]]
     result["caption"] = tidied(frame.pop(chosen["caption"]), squeeze)
-    result["place"] = pd.Series(source.lines, dtype=TEXT)
-    source.lines = None
+    result["place"] = pd.Series(range(count), dtype=np.int32)
     result = pd.DataFrame(result | attributes, copy=False)
     # without an id every image is a product of its own
     nameless = result["product"] == ""

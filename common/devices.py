@@ -91,6 +91,13 @@ def encoding_in(precision: torch.dtype, device: torch.device) -> AbstractContext
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device; to a GPU without waiting for what it is still computing."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:
     """The state of torch's random numbers on the CPU and on the device."""
     state = {"cpu": torch.get_rng_state()}

@@ -25,7 +25,8 @@ def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main`; what is no defect of the program ends in one message without a traceback.
 
     Exit code 2 for an `InputError` and for a file that cannot be read or written, 1 for
-    `TrainingStopped` (Ctrl-C in the training loop, which saves first, is one) and `DiskFull`, 130 for Ctrl-C elsewhere.
+    `TrainingStopped` (Ctrl-C in the training loop, which saves first, is one), `DiskFull` and a GPU whose memory is
+    used up, 130 for Ctrl-C elsewhere.
     """
     try:
         main()
@@ -42,6 +43,16 @@ def run_script(main: Callable[[], None]) -> None:
         sys.exit(2)
     except (TrainingStopped, DiskFull) as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)
+        sys.exit(1)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; importing it here would delay --help
+            raise
+        told = str(error).split(". ")[0]
+        print(
+            f"stopped: the GPU has too little memory ({told}). End what else runs on it, or use a smaller "
+            "--image-size, another --image-encoder or --device cpu",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -55,7 +55,7 @@ class ImageEncoder(nn.Module):
             return features.mean((2, 3))  # (B, F)
 
 
-def build_image_encoder(name: str, weights: str, frozen: bool = False) -> ImageEncoder:
+def build_image_encoder(name: str, weights: str, frozen: bool = False, folder: Path | None = None) -> ImageEncoder:
     """Build an encoder.
 
     Args:
@@ -63,19 +63,22 @@ def build_image_encoder(name: str, weights: str, frozen: bool = False) -> ImageE
         weights: "imagenet", "none", or a file with the weights of the whole classifier or of the
             backbone alone (.pth, .pt or .safetensors).
         frozen: whether to keep it as it is in training.
+        folder: a run folder whose weights will be loaded: nothing pretrained is fetched then.
 
     Raises:
         InputError: the weights cannot be had or do not fit.
     """
-    if weights == "imagenet":
+    if weights == "imagenet" and folder is None:
         try:
             network = build_network(name, pretrained=True)
         except Exception as error:  # whatever a download can raise: the way out is the same
             raise InputError(no_weights(name, error)) from None
     else:
         network = build_network(name, pretrained=False)
-    if weights not in ("imagenet", "none"):
+    if weights not in ("imagenet", "none") and folder is None:
         load_weights(network, Path(weights), name)
+    if weights == "none":
+        follow_faster(network)
     backbone, dim = remove_classifier(name, network)
     normalisation = TENSORFLOW if name in ("mobilenet-v1", "efficientnet-lite0") else IMAGENET
     return ImageEncoder(backbone, dim, normalisation, frozen).to(memory_format=torch.channels_last)
@@ -151,6 +154,18 @@ def pad_inside(convolution: nn.Conv2d) -> None:
     if convolution.stride[0] == 1:
         convolution.padding = tuple(size // 2 for size in convolution.kernel_size)
         convolution.forward = lambda inputs: nn.Conv2d.forward(convolution, inputs)
+
+
+def follow_faster(network: nn.Module) -> None:
+    """Let batch norms average their statistics over some 10 steps, torch's default.
+
+    EfficientNet and MobileNet v3 average over 100, for trainings of a million steps. From scratch on a catalogue of
+    thousands, weights move so fast that evaluation would see statistics of long before: b0 on 9,003 products had
+    recalls of a tenth of a MobileNet v1's, at a training loss not much above it.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.1
 
 
 def remove_classifier(name: str, network: nn.Module) -> tuple[nn.Module, int]:

@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.catalogue import Catalogue, digest
+from common.devices import send
 from common.errors import InputError
 from common.files import CACHE_FOLDER, remove_older, replacing, reserve
 
@@ -243,14 +244,14 @@ def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator
     count, _, height, width = images.shape
     if flip:
         flipped = torch.rand(count, generator=generator) < 0.5
-        images = torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
+        images = torch.where(send(flipped, images.device)[:, None, None, None], images.flip(3), images)
     reach_y, reach_x = round(shift * height), round(shift * width)
     if reach_y == reach_x == 0:
         return images
     move_y = torch.randint(-reach_y, reach_y + 1, (count, 1), generator=generator)
     move_x = torch.randint(-reach_x, reach_x + 1, (count, 1), generator=generator)
-    y = (torch.arange(height) + move_y).clamp(0, height - 1).to(images.device)  # (B, H)
-    x = (torch.arange(width) + move_x).clamp(0, width - 1).to(images.device)  # (B, W)
+    y = send((torch.arange(height) + move_y).clamp(0, height - 1), images.device)  # (B, H)
+    x = send((torch.arange(width) + move_x).clamp(0, width - 1), images.device)  # (B, W)
     which = torch.arange(count, device=images.device)
     shifted = images.permute(0, 2, 3, 1)[which[:, None, None], y[:, :, None], x[:, None, :]]  # (B, H, W, 3)
     return shifted.permute(0, 3, 1, 2)

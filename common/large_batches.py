@@ -25,7 +25,7 @@ Losses = Callable[..., dict[str, Tensor]]
 
 def compute_gradients(
     model: nn.Module, embed: Embed, losses: Losses, batch: Batch, accumulate: int
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     """Add the gradients of the sum of the losses to the model's parameters.
 
     Args:
@@ -36,7 +36,7 @@ def compute_gradients(
         accumulate: in how many equal parts the pairs go through the encoders.
 
     Returns:
-        the value of each loss, the mean over the processes.
+        each loss, a () without gradients, the mean over the processes.
     """
     if accumulate == 1:
         terms = losses(batch, *map(gather, embed(batch)))
@@ -45,7 +45,7 @@ def compute_gradients(
         terms = in_two_passes(model, embed, losses, batch, accumulate)
     average_gradients(model)
     means = average(torch.stack([value.detach().float() for value in terms.values()]))
-    return dict(zip(terms, means.tolist(), strict=True))
+    return dict(zip(terms, means, strict=True))
 
 
 def in_two_passes(model: nn.Module, embed: Embed, losses: Losses, batch: Batch, accumulate: int) -> dict[str, Tensor]:

@@ -107,7 +107,7 @@ def prepare(
         precision = choose_precision(settings, device)
         config = describe_run(model, options, settings, data, precision, device)
     seed_everything(settings.seed)
-    train_rows = data.rows("train")
+    train_rows = data.pairs("train", label_column)
     if run.resumed:
         tokenizer = load_tokenizer(settings, run.folder)
     else:

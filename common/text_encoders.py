@@ -18,6 +18,7 @@ from common.captions import (
     Vocabulary,
     first_line,
 )
+from common.devices import send
 from common.errors import InputError
 
 FIRST_DEVIATION = 0.1
@@ -41,13 +42,16 @@ class BiLSTM(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, 2 * hidden_dim)"""
         vectors = self.dropout(self.embedding(tokens))  # (B, L, word_dim)
-        packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
+        # sorted here and not by torch, whose copies to a GPU wait until it has finished everything before
+        lengths, order = lengths.sort(descending=True)
+        vectors = vectors.index_select(0, send(order, tokens.device))
+        packed = pack_padded_sequence(vectors, lengths, batch_first=True)
         with torch.autocast(tokens.device.type, enabled=False):  # cuDNN's LSTM would run in float16
             states = self.lstm(packed)[0]
         states, _ = pad_packed_sequence(
             states, batch_first=True, padding_value=float("-inf"), total_length=tokens.shape[1]
         )  # (B, L, 2 * hidden_dim)
-        return self.dropout(states.amax(1))
+        return self.dropout(states.amax(1).index_select(0, send(order.argsort(), tokens.device)))
 
 
 class WordMean(nn.Module):

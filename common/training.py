@@ -47,6 +47,41 @@ class Progress:
     finished: bool = False
 
 
+class Launched:
+    """A step that a GPU may still be computing. Its losses are read when the next step is on its way: a loop that
+    waited for each of them would leave the GPU idle until the next batch is there.
+
+    Args:
+        terms: its losses, each a ().
+        epoch, step: counted from 1.
+        products: of its batch.
+    """
+
+    def __init__(self, terms: dict[str, Tensor], epoch: int, step: int, products: list[str]) -> None:
+        values = torch.stack([value.detach() for value in terms.values()])
+        self.names, self.values = list(terms), values.to("cpu", non_blocking=True)
+        self.read = torch.cuda.current_stream(values.device).record_event() if values.is_cuda else None
+        self.epoch, self.step, self.products = epoch, step, products
+
+    def settle(self, progress: Progress) -> None:
+        """Wait for the losses and add them to the progress.
+
+        Raises:
+            TrainingStopped: one is not finite.
+        """
+        if self.read:
+            self.read.synchronize()
+        terms = dict(zip(self.names, self.values.tolist(), strict=True))
+        if not math.isfinite(sum(terms.values())):
+            found = ", ".join(f"{name} = {value:g}" for name, value in terms.items())
+            raise TrainingStopped(
+                f"the loss is not finite in epoch {self.epoch}, step {self.step} ({found}); "
+                f"lower the learning rate or look at the batch's products: {', '.join(self.products)}"
+            )
+        for name, value in terms.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+
+
 def fit(
     model: nn.Module,
     embed: Embed,
@@ -96,18 +131,25 @@ def fit(
     with interrupts() as interrupted, progress_bar(progress, steps, session) as bar, memory:
         saved = time.perf_counter()
         while not progress.finished:
-            started = time.perf_counter()
+            started, launched = time.perf_counter(), None
+            model.train()
             for batch in epoch_batches(session, progress, steps):
-                train_step(model, embed, losses, batch, optimizer, schedule, settings, progress)
+                launched = train_step(model, embed, losses, batch, optimizer, schedule, settings, progress, launched)
                 progress.seconds, started = progress.seconds + time.perf_counter() - started, time.perf_counter()
                 bar.update(session.batch_size)
                 stop, due = processes.any_of(interrupted(), started - saved > SAVE_EVERY_SECONDS)
+                if stop or due:
+                    launched.settle(progress)
+                    launched = None
                 if stop:
                     save(session, model, optimizer, schedule, progress)
                     raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
                 if due:
                     save(session, model, optimizer, schedule, progress)
                     saved = started = time.perf_counter()
+            if launched:
+                launched.settle(progress)
+            progress.seconds += time.perf_counter() - started
             finish_epoch(model, session, progress, steps, optimizer)
             if monitor:
                 bar.write(monitor.epoch(progress.history, progress.best_epoch))
@@ -155,24 +197,20 @@ def train_step(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     settings: Any,
     progress: Progress,
-) -> None:
-    """Forward, backward and update; adds the losses to the progress."""
-    model.train()
+    before: Launched | None,
+) -> Launched:
+    """Forward, backward and update of a model in training mode; then adds the losses of the step before."""
     optimizer.zero_grad(set_to_none=True)
     terms = compute_gradients(model, embed, losses, batch, settings.accumulate)
-    if not math.isfinite(sum(terms.values())):
-        found = ", ".join(f"{name} = {value:g}" for name, value in terms.items())
-        raise TrainingStopped(
-            f"the loss is not finite in epoch {progress.epoch + 1}, step {progress.step + 1} ({found}); "
-            f"lower the learning rate or look at the batch's products: {', '.join(batch.products)}"
-        )
+    launched = Launched(terms, progress.epoch + 1, progress.step + 1, batch.products)
     if settings.gradient_clip:
         nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
     optimizer.step()
     schedule.step()
-    for name, value in terms.items():
-        progress.sums[name] = progress.sums.get(name, 0.0) + value
     progress.step += 1
+    if before:
+        before.settle(progress)
+    return launched
 
 
 def finish_epoch(model: nn.Module, session: Session, progress: Progress, steps: int, optimizer: Any) -> None:

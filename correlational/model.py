@@ -159,8 +159,7 @@ def build_model(
     Raises:
         InputError: pretrained weights cannot be had.
     """
-    image_weights = settings.image_weights if folder is None else "none"
-    image_encoder = build_image_encoder(settings.image_encoder, image_weights, frozen=True)
+    image_encoder = build_image_encoder(settings.image_encoder, settings.image_weights, frozen=True, folder=folder)
     text_encoder = build_text_encoder(settings, tokenizer, frozen=True, folder=folder, train_captions=train_captions)
     if settings.network == "shallow":
         network = ShallowCorrNet(image_encoder.dim, text_encoder.dim, settings.code_dim, output=nn.Identity())

@@ -84,9 +84,8 @@ def build_model(
     Raises:
         InputError: pretrained weights cannot be had.
     """
-    image_weights = settings.image_weights if folder is None else "none"
     return DeepCMPL(
-        build_image_encoder(settings.image_encoder, image_weights, settings.freeze_image_encoder),
+        build_image_encoder(settings.image_encoder, settings.image_weights, settings.freeze_image_encoder, folder),
         build_text_encoder(settings, tokenizer, settings.freeze_text_encoder, folder),
         settings.embedding_dim,
         precision,

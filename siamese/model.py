@@ -83,9 +83,8 @@ def build_model(
     Raises:
         InputError: pretrained weights cannot be had.
     """
-    image_weights = settings.image_weights if folder is None else "none"
     return Siamese(
-        build_image_encoder(settings.image_encoder, image_weights, frozen=not settings.finetune),
+        build_image_encoder(settings.image_encoder, settings.image_weights, not settings.finetune, folder),
         build_text_encoder(settings, tokenizer, frozen=True, folder=folder, train_captions=train_captions),
         settings.hidden_dim,
         settings.embedding_dim,

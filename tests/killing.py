@@ -60,7 +60,7 @@ def child(moment: str, main: str, words: list[str], log: Path) -> None:
 
     for model in MODELS:
         network = importlib.import_module(f"{model}.model")
-        network.build_image_encoder = lambda name, weights, frozen: Patches(frozen)
+        network.build_image_encoder = lambda name, weights, frozen, folder: Patches(frozen)
     kind, _, number = moment.partition(" ")
     arm(kind, int(number or 0))
     sys.argv = ["script.py", *words]

@@ -76,7 +76,6 @@ def test_labels_count_from_zero_and_an_empty_value_has_none():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("colour", r"no attribute column 'colour' .*\['product', 'image', 'caption', 'kind', 'same'\]"),
         ("same", "the column 'same' has 1 different values; a classifier needs two"),
     ],
 )

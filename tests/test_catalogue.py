@@ -39,6 +39,10 @@ def style(product: str, title: str, colour: str = "Red", season: str = "Fall") -
     return f"{product},Men,Apparel,Topwear,Shirts,{colour},{season},2011,Casual,{title}"
 
 
+def places(catalogue: Catalogue) -> list[str]:
+    return [catalogue.places[number] for number in catalogue.rows["place"]]
+
+
 def pairs(catalogue: Catalogue) -> list[tuple[str, str]]:
     """(file name, caption) of each row"""
     return [
@@ -68,7 +72,7 @@ def test_three_kinds_hold_the_same_products(tmp_path, tiny_catalogue, kind):
 def test_kaggle_attributes_and_line_numbers(tmp_path):
     catalogue = open_catalogue(put_kaggle(tmp_path, style("1", "One"), "", style("2", "Two", "Blue")))
     assert catalogue.attributes == KAGGLE_HEADER.split(",")[1:-1]
-    assert list(catalogue.rows["place"]) == ["line 2", "line 4"]
+    assert places(catalogue) == ["line 2", "line 4"]
     assert list(catalogue.rows["baseColour"]) == ["Red", "Blue"]
     assert list(catalogue.rows["product"]) == ["1", "2"]
 
@@ -77,7 +81,7 @@ def test_kaggle_with_byte_order_mark_and_separators_in_titles(tmp_path):
     lines = style("1", "One\u2028and a half"), style("2", "Two")
     catalogue = open_catalogue(put_kaggle(tmp_path, *lines, encoding="utf-8-sig"))
     assert pairs(catalogue) == [("1.jpg", "One and a half"), ("2.jpg", "Two")]
-    assert list(catalogue.rows["place"]) == ["line 2", "line 3"]
+    assert places(catalogue) == ["line 2", "line 3"]
 
 
 def test_column_names_of_marqo_kagl(tmp_path):
@@ -87,7 +91,7 @@ def test_column_names_of_marqo_kagl(tmp_path):
     catalogue = open_catalogue(write_parquet(tmp_path / "kagl.parquet", [row]))
     assert catalogue.attributes == ["category1", "category2", "category3"]
     assert catalogue.rows.to_dict("records") == [
-        {"product": "7", "image": 0, "caption": "Puma Men Grey T-shirt", "place": "row 0",
+        {"product": "7", "image": 0, "caption": "Puma Men Grey T-shirt", "place": 0,
          "category1": "Apparel", "category2": "Topwear", "category3": "Tshirts"}
     ]  # fmt: skip
 
@@ -100,8 +104,8 @@ def test_folder_of_shards_is_read_in_the_order_of_names(tmp_path):
     catalogue = open_catalogue(tmp_path)
     assert list(catalogue.rows["product"]) == ["0", "1", "2"]
     assert list(catalogue.image_sources()) == images
-    places = ["data-00000.parquet, row 0", "data-00000.parquet, row 1", "data-00001.parquet, row 0"]
-    assert list(catalogue.rows["place"]) == places
+    expected = ["data-00000.parquet, row 0", "data-00000.parquet, row 1", "data-00001.parquet, row 0"]
+    assert places(catalogue) == expected and len(catalogue.places) == 3
 
 
 def test_parquet_years_and_missing_values(tmp_path):
@@ -135,7 +139,7 @@ def test_csv_delimiters_with_quoted_fields(tmp_path, delimiter):
     writer.writerows([("image", "caption"), *zip(("a.jpg", "b.jpg", "c.jpg"), captions, strict=True)])
     catalogue = open_catalogue(put(tmp_path, "shop.csv", file.getvalue()))
     assert [caption for _, caption in pairs(catalogue)] == ['a "red", big; shoe | left right', "two lines", "plain"]
-    assert list(catalogue.rows["place"]) == ["line 2", "line 3", "line 5"]
+    assert places(catalogue) == ["line 2", "line 3", "line 5"]
     assert catalogue.report.lines()[0] == f"delimiter {delimiter!r}, encoding UTF-8"
 
 
@@ -174,7 +178,7 @@ def test_encodings(tmp_path, encoding, said, kind):
 )  # fmt: skip
 def test_common_column_names_are_guessed(tmp_path, names):
     catalogue = open_catalogue(put(tmp_path, "shop.csv", f"{','.join(names)},season\na.jpg,red shoe,7,Fall\n"))
-    row = {"product": "7", "image": 0, "caption": "red shoe", "place": "line 2", "season": "Fall"}
+    row = {"product": "7", "image": 0, "caption": "red shoe", "place": 0, "season": "Fall"}
     assert catalogue.rows.to_dict("records") == [row]
     assert catalogue.report.lines()[1] == f"columns: image = {names[0]}, caption = {names[1]}, id = {names[2]}"
 

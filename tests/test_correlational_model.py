@@ -586,15 +586,15 @@ def test_weights_that_will_be_loaded_from_a_run_are_not_fetched_first(network, m
     """Nor is word2vec learned again."""
     asked = []
 
-    def fake(name, weights, frozen):
-        asked.append((name, weights, frozen))
+    def fake(*given, frozen, folder):
+        asked.append((*given, frozen, folder))
         return Stub(F)
 
     monkeypatch.setattr("correlational.model.build_image_encoder", fake)
     loaded = build(network=network, folder=tmp_path, image_weights="imagenet").eval()
-    assert asked == [("mobilenet-v3-small", "none", True)] and learned == []
+    assert asked == [("mobilenet-v3-small", "imagenet", True, tmp_path)] and learned == []
     first = build(network=network, image_weights="imagenet").eval()
-    assert asked[1:] == [("mobilenet-v3-small", "imagenet", True)] and learned == [CAPTIONS]
+    assert asked[1:] == [("mobilenet-v3-small", "imagenet", True, None)] and learned == [CAPTIONS]
     loaded.load_state_dict(first.state_dict())
     _, tokens, lengths = inputs()
     assert torch.equal(loaded.encode_text(tokens, lengths), first.encode_text(tokens, lengths))

@@ -112,8 +112,8 @@ def test_freezing_concerns_the_image_encoder_only(frozen):
 def test_weights_that_will_be_loaded_from_a_run_are_not_fetched_first(monkeypatch, tmp_path):
     asked = []
     build_encoder = "deep_cmpl.model.build_image_encoder"
-    monkeypatch.setattr(build_encoder, lambda name, weights, frozen: asked.append(weights) or Stub())
+    monkeypatch.setattr(build_encoder, lambda name, weights, frozen, folder: asked.append(folder) or Stub())
     settings = SimpleNamespace(**vars(SETTINGS) | {"image_weights": "imagenet"})
     build_model(settings, TOKENIZER, torch.float32, folder=tmp_path)
     build_model(settings, TOKENIZER, torch.float32)
-    assert asked == ["none", "imagenet"]
+    assert asked == [tmp_path, None]

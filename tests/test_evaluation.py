@@ -204,7 +204,7 @@ def test_a_copied_run_evaluates_the_same_without_network_and_caches(model, evalu
     asked = []
     monkeypatch.setattr(socket.socket, "connect", no_network)
     monkeypatch.setattr(
-        f"{model}.model.build_image_encoder", lambda _, weights, frozen: asked.append(weights) or Patches(frozen)
+        f"{model}.model.build_image_encoder", lambda _, weights, frozen, folder: asked.append(folder) or Patches(frozen)
     )
     copied, moved = tmp_path / "copied", tmp_path / "moved" / data.name
     shutil.copytree(run, copied)
@@ -214,7 +214,7 @@ def test_a_copied_run_evaluates_the_same_without_network_and_caches(model, evalu
     kept = kept_files(moved)
     remove_caches(moved)
     assert found | {"run": report["run"]} == report
-    assert asked == ["none"]
+    assert asked == [copied]
     learned = [file.name for file in kept if any(word in file.name for word in ("features", "word2vec"))]
     assert kept and learned == [], "decoded images are all that an evaluation keeps"
 

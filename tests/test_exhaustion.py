@@ -5,7 +5,7 @@ import torch
 from tiny_runs import state, train
 
 import deep_cmpl.loss
-from common.errors import TrainingStopped
+from common.errors import TrainingStopped, run_script
 from common.exhaustion import GIB, describe_out_of_memory, measure, told_in_words
 
 pytestmark = pytest.mark.usefixtures("patches")
@@ -75,6 +75,29 @@ def test_out_of_memory_in_a_training(data, tmp_path, monkeypatch):
     )
     assert state(run)["progress"]["epoch"] == 1
     train(monkeypatch, data, run, "--overwrite", batch_size=8, epochs=1)
+
+
+def test_out_of_memory_elsewhere_is_one_message_too(capsys):
+    """In the extraction of features, say, or in eval.py."""
+
+    def main():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 1 GiB.")
+
+    with pytest.raises(SystemExit) as ended:
+        run_script(main)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "stopped: the GPU has too little memory (CUDA out of memory). End what else runs on it, or use a smaller "
+        "--image-size, another --image-encoder or --device cpu\n"
+    )
+
+
+def test_any_other_runtime_error_is_a_defect():
+    def main():
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        run_script(main)
 
 
 @pytest.mark.parametrize(

@@ -455,7 +455,7 @@ def test_a_resumed_session_uses_the_weights_of_the_run(model, data, tmp_path, ke
         train(stopped, data, tmp_path / "run", model=model)
     shutil.rmtree(kept)
 
-    def others(name, weights, frozen):
+    def others(name, weights, frozen, folder):
         encoder = Patches(frozen)
         nn.init.constant_(encoder.linear.weight, 0.5)
         return encoder

@@ -182,6 +182,32 @@ def test_without_weights_the_network_starts_from_scratch():
     assert len(kernels) > 40 and not any(torch.equal(own[key], installed[key]) for key in kernels)
 
 
+@pytest.mark.parametrize("weights", ["imagenet", "nowhere.pth"])
+def test_weights_that_a_run_holds_are_not_fetched(weights, tmp_path, monkeypatch):
+    asked, real = [], image_encoders.efficientnet_lite0
+    monkeypatch.setattr(
+        image_encoders, "efficientnet_lite0", lambda pretrained: asked.append(pretrained) or real(False)
+    )
+    build_image_encoder("efficientnet-lite0", weights, folder=tmp_path)
+    assert asked == [False]
+
+
+def momenta(*given) -> set[float]:
+    return {module.momentum for module in build_image_encoder(*given).modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "mobilenet-v3-small", "mobilenet-v1"])
+def test_from_scratch_batch_norms_follow_fast(name):
+    assert momenta(name, "none") == {0.1}
+
+
+def test_pretrained_batch_norms_are_left_as_they_are(tmp_path):
+    """Also when the training goes on from a run folder."""
+    for folder in (None, tmp_path):
+        [momentum] = momenta("efficientnet-lite0", "imagenet", False, folder)
+        assert momentum == pytest.approx(1 - 0.99)
+
+
 @pytest.mark.parametrize(
     "wrap",
     [

@@ -151,6 +151,16 @@ def test_every_gallery_has_its_table_and_its_chart():
     assert "(assets/results-2.png)" in text
 
 
+def test_every_device_has_its_table():
+    on_a_gpu = record()
+    on_a_gpu["hardware"] = {"device": "NVIDIA H100 (cuda:0)", "cores": 16}
+    on_a_gpu["training"] = {"epochs": 5, "seconds": 22.4, "images_per_second": 6490.4, "peak_memory_gb": 7.05}
+    text = write_results.section([record(), on_a_gpu])
+    assert text.count("| chance |") == 2 and text.count("CPU, 2 threads, 2 cores") == 1
+    assert "| 5 epochs, 22 s, 6,490 images/s, 7.0 GB, 1 seed |" in text
+    assert "| 5 epochs, 2 min, 1 seed |" in text
+
+
 def test_the_script_replaces_its_part_of_the_readme_and_nothing_else(folder, tmp_path, monkeypatch):
     readme = tmp_path / "README.md"
     before, after = "# Title\n\nwords\n", "\n\nmore words\n"

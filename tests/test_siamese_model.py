@@ -283,15 +283,15 @@ def test_weights_that_will_be_loaded_from_a_run_are_not_fetched_first(monkeypatc
     """Nor is word2vec learned again."""
     asked = []
 
-    def fake(name, weights, frozen):
-        asked.append((name, weights, frozen))
+    def fake(*given):
+        asked.append(given)
         return Stub()
 
     monkeypatch.setattr(siamese.model, "build_image_encoder", fake)
     loaded = build(folder=tmp_path, image_weights="imagenet")
-    assert asked == [("mobilenet-v3-small", "none", True)] and learned == []
+    assert asked == [("mobilenet-v3-small", "imagenet", True, tmp_path)] and learned == []
     first = build(image_weights="imagenet", finetune=True)
-    assert asked[1:] == [("mobilenet-v3-small", "imagenet", False)] and learned == [CAPTIONS]
+    assert asked[1:] == [("mobilenet-v3-small", "imagenet", False, None)] and learned == [CAPTIONS]
     loaded.load_state_dict(first.state_dict())
     _, tokens, lengths = inputs()
     assert torch.equal(loaded.eval().encode_text(tokens, lengths), first.eval().encode_text(tokens, lengths))

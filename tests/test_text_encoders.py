@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from huggingface_hub import constants
+from tiny_runs import evaluate, metrics, train, use_patches
 
 from common.captions import TransformerTokenizer, Vocabulary
 from common.errors import InputError
@@ -35,10 +36,15 @@ def bert_settings():
     return SimpleNamespace(**vars(SETTINGS) | {"text_encoder": "bert", "text_weights": str(get_model_path())})
 
 
-@pytest.fixture(scope="module", params=["bilstm", "bert"])
+def settings_for(text_encoder: str) -> SimpleNamespace:
+    return SimpleNamespace(**vars(SETTINGS) | {"text_encoder": text_encoder})
+
+
+@pytest.fixture(scope="module", params=["bilstm", "mean", "bert"])
 def pair(request):
     """A tokenizer and its encoder in evaluation mode."""
-    settings = request.getfixturevalue("bert_settings") if request.param == "bert" else SETTINGS
+    bert = request.param == "bert"
+    settings = request.getfixturevalue("bert_settings") if bert else settings_for(request.param)
     torch.manual_seed(0)
     tokenizer = build_tokenizer(settings, CAPTIONS)
     return tokenizer, build_text_encoder(settings, tokenizer, frozen=False).eval()
@@ -111,9 +117,10 @@ def test_padding_takes_no_part_in_the_maximum():
     assert features.max() < -0.5
 
 
-def test_dropout_acts_in_training_only(bilstm):
-    tokenizer, _ = bilstm
-    encoder = BiLSTM(len(tokenizer), 8, 5, 0.5).train()
+@pytest.mark.parametrize("text_encoder", ["bilstm", "mean"])
+def test_dropout_acts_in_training_only(text_encoder):
+    tokenizer = build_tokenizer(SETTINGS, CAPTIONS)
+    encoder = build_text_encoder(settings_for(text_encoder), tokenizer, frozen=False).train()
     inputs = [torch.from_numpy(array) for array in tokenizer(CAPTIONS)]
     assert not torch.equal(encoder(*inputs), encoder(*inputs))
     encoder.eval()
@@ -125,6 +132,35 @@ def test_the_vocabulary_is_that_of_the_captions_given():
     assert isinstance(tokenizer, Vocabulary) and tokenizer.known == ["red", "disc", "square"]
     encoder = build_text_encoder(SETTINGS, tokenizer, frozen=False)
     assert encoder.embedding.num_embeddings == 5 and encoder.dim == 10
+
+
+# --- the mean of learned embeddings ----------------------------------------------------------------------------
+
+
+def test_the_mean_is_that_of_the_known_words_by_hand():
+    tokenizer = build_tokenizer(SETTINGS, ["red disc", "blue square"])
+    encoder = build_text_encoder(settings_for("mean"), tokenizer, frozen=False).eval()
+    vectors = dict(zip(["", "?", *tokenizer.known], encoder.embedding.weight, strict=True))
+    found = encode((tokenizer, encoder), ["blue unheard-of disc", "unheard-of", "red"], extra_padding=3)
+    for feature, words in zip(found, (["blue", "disc"], ["?"], ["red"]), strict=True):
+        torch.testing.assert_close(feature, sum(vectors[word] for word in words) / len(words))
+
+
+def test_the_embeddings_of_the_words_seen_are_learned_and_no_others():
+    tokenizer = build_tokenizer(SETTINGS, ["red disc", "blue square"])
+    encoder = build_text_encoder(settings_for("mean"), tokenizer, frozen=False)
+    assert not encoder.frozen and encoder.dim == SETTINGS.word_dim
+    encoder(*(torch.from_numpy(array) for array in tokenizer(["red square"]))).sum().backward()
+    moved = encoder.embedding.weight.grad.abs().sum(1) > 0
+    assert [word for word, one in zip(["", "?", *tokenizer.known], moved, strict=True) if one] == ["red", "square"]
+
+
+def test_training_and_evaluation_with_the_mean(data, tmp_path, monkeypatch):
+    use_patches(monkeypatch)
+    run = train(monkeypatch, data, tmp_path / "run", text_encoder="mean")
+    best = max(record["val"]["rsum"] for record in metrics(run))
+    assert evaluate(monkeypatch, run, "--split", "val")["rsum"] == pytest.approx(best)
+    assert metrics(run)[-1]["cmpm"] < 0.7 * metrics(run)[0]["cmpm"]
 
 
 # --- transformers --------------------------------------------------------------------------------------
@@ -164,9 +200,10 @@ def test_bert_is_rebuilt_from_a_run_folder_without_its_source(frozen, bert, bert
     torch.testing.assert_close(encode((loaded, rebuilt), CAPTIONS), encode(bert, CAPTIONS))
 
 
-def test_a_bilstm_cannot_be_frozen():
-    with pytest.raises(InputError, match="freeze_text_encoder = true: 'bilstm' starts from random weights"):
-        build_text_encoder(SETTINGS, build_tokenizer(SETTINGS, CAPTIONS), frozen=True)
+@pytest.mark.parametrize("text_encoder", ["bilstm", "mean"])
+def test_random_weights_cannot_be_frozen(text_encoder):
+    with pytest.raises(InputError, match=f"freeze_text_encoder = true: '{text_encoder}' starts from random weights"):
+        build_text_encoder(settings_for(text_encoder), build_tokenizer(SETTINGS, CAPTIONS), frozen=True)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

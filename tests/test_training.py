@@ -339,23 +339,29 @@ def test_a_broken_state_is_an_error(data, tmp_path, monkeypatch):
 # --- trouble -------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_the_products(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", [3, "last"])
+def test_a_loss_that_is_not_finite_names_the_step_and_the_products(step, data, tmp_path, monkeypatch):
+    """In the last step of an epoch too, before anything is saved."""
     import deep_cmpl.loss
 
     sessions, calls, real_cmpm = watch_session(monkeypatch), [], deep_cmpl.loss.cmpm
 
+    def bad_step():
+        return len(sessions[0].train) // 16 if step == "last" else step
+
     def cmpm(*arguments):
         calls.append(1)
-        return real_cmpm(*arguments) * (float("nan") if len(calls) == 4 else 1)  # one is the chance level
+        return real_cmpm(*arguments) * (float("nan") if len(calls) == bad_step() + 1 else 1)  # one is the chance level
 
     batches, real_batch = [], Pairs.batch
     monkeypatch.setattr(Pairs, "batch", lambda *a: batches.append(real_batch(*a)) or batches[-1])
     monkeypatch.setattr(deep_cmpl.loss, "cmpm", cmpm)
     with pytest.raises(TrainingStopped) as stopped:
         train(monkeypatch, data, tmp_path / "run")
-    assert "not finite in epoch 1, step 3 (cmpm = nan)" in str(stopped.value)
-    assert str(stopped.value).endswith(", ".join(batches[2].products))
-    assert set(batches[2].products) <= set(sessions[0].train.products)
+    assert f"not finite in epoch 1, step {bad_step()} (cmpm = nan)" in str(stopped.value)
+    products = batches[bad_step() - 1].products
+    assert str(stopped.value).endswith(", ".join(products)) and set(products) <= set(sessions[0].train.products)
+    assert not (tmp_path / "run" / "training_state.pt").exists()
 
 
 def record(cmpm=1.0, image_spread=0.5, text_spread=0.5, recall=1.5):

@@ -49,7 +49,7 @@ class Patches(nn.Module):
 def use_patches(monkeypatch) -> None:
     """Let every model have `Patches` for its image encoder."""
     for model in MODELS:
-        monkeypatch.setattr(f"{model}.model.build_image_encoder", lambda name, weights, frozen: Patches(frozen))
+        monkeypatch.setattr(f"{model}.model.build_image_encoder", lambda name, weights, frozen, folder: Patches(frozen))
 
 
 def arguments(data: Path | None = None, output: Path | None = None, model: str = "deep_cmpl", **settings) -> list[str]:

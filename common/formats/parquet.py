@@ -3,14 +3,13 @@
 The layout of the public mirrors `ashraq/fashion-product-images-small` and `Marqo/KAGL`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.columns import TEXT, mapped
@@ -32,6 +31,21 @@ def matches(path: Path) -> bool:
     return bool(shards(path))
 
 
+class Places(Sequence[str]):
+    """Where the rows of some shards stand; no text of ten million is kept for the few that are told."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.names = [f"{file.name}, " if len(files) > 1 else "" for file in files]
+        self.ends = np.cumsum([pq.read_metadata(file).num_rows for file in files])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, number: int) -> str:
+        shard = int(np.searchsorted(self.ends, number, side="right"))
+        return f"{self.names[shard]}row {number - (self.ends[shard - 1] if shard else 0)}"
+
+
 def read(path: Path) -> Source:
     """Read everything but the images.
 
@@ -41,7 +55,6 @@ def read(path: Path) -> Source:
     """
     files = shards(path)
     names: list[str] = []
-    lines = [pa.array([], pa.large_string())]
     for file in files:
         try:
             schema = pq.read_schema(file)
@@ -54,13 +67,7 @@ def read(path: Path) -> Source:
             names = columns
         if columns != names:
             raise InputError(f"{file}: its columns differ from those of {files[0]}; move it elsewhere")
-        number = pa.array(np.arange(pq.read_metadata(file).num_rows)).cast(pa.large_string())
-        prefix = f"{file.name}, " if len(files) > 1 else ""
-        lines.append(
-            pc.binary_join_element_wise(pa.scalar(f"{prefix}row ", number.type), number, pa.scalar("", number.type))
-        )
-    places = pd.Series(pd.array(pa.concat_arrays(lines), dtype=TEXT))
-    lines.clear()
+    places = Places(files)
     # one column after the other, so that only one is in memory as it is found
     frame = pd.DataFrame({name: as_strings(read_column(files, name)) for name in names}, index=range(len(places)))
     source = Source(path, frame, places, columns={"image": IMAGE}, shards=files)

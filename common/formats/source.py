@@ -1,5 +1,6 @@
 """What every reader returns: a table of strings, where its rows stand, and how to get the images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,8 @@ class Source:
 
     path: Path
     frame: pd.DataFrame
-    lines: list[str] | pd.Series
+    places: Sequence[str]
+    """Where each row stands, in words."""
     image_folder: Path | None = None
     unusable: list[tuple[str, str]] = field(default_factory=list)
     """(reason, line) of the rows that the reader could not read."""
