@@ -41,6 +41,7 @@ class Hyperparameters(TrainingSettings):
     divergence: Literal["forward", "reverse", "sum"]
     scale: Literal["paper", "learned"]
     cmpc_column: str
+    norm_momentum: Fraction
     image_learning_rate: Rate
     text_learning_rate: Rate
     flip: bool

@@ -23,6 +23,7 @@ class Hyperparameters(TrainingSettings, FeatureSettings):
     margin: Annotated[float, Range(0, 2)]
     negatives: Literal["all", "hardest", "random"]
     negatives_warmup: CountOrZero
+    norm_momentum: Fraction
     image_learning_rate: Rate
     flip: bool
     shift: Fraction

@@ -40,7 +40,8 @@ def gradients(monkeypatch: pytest.MonkeyPatch, data: Path, output: Path, case: C
                 module.p = dropout
         torch.manual_seed(3)
         batch = session.train.batch(np.arange(PAIRS))
-        found["losses"] = compute_gradients(model, embed, losses, batch, accumulate)
+        terms = compute_gradients(model, embed, losses, batch, accumulate)
+        found["losses"] = {name: float(value) for name, value in terms.items()}
         found["gradients"] = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         found["norms"] = {name: value for name, value in model.state_dict().items() if "running" in name}
         found["next"] = torch.rand(3)
@@ -72,10 +73,11 @@ def train(stop_after: int, model: str, *words: str) -> None:
     steps, real_step = [], common.training.train_step
 
     def train_step(*given):
-        real_step(*given)
+        launched = real_step(*given)
         steps.append(given)
         if len(steps) == stop_after and processes.number() == processes.count() - 1:
             os.kill(os.getpid(), signal.SIGTERM)
+        return launched
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_patches(monkeypatch)

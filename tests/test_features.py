@@ -522,7 +522,7 @@ def watch_batches(monkeypatch) -> list:
 
     def train_step(model, embed, losses, batch, *rest):
         seen.append(batch)
-        real_step(model, embed, losses, batch, *rest)
+        return real_step(model, embed, losses, batch, *rest)
 
     monkeypatch.setattr(common.training, "train_step", train_step)
     return seen

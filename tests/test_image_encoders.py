@@ -11,7 +11,7 @@ from torch import nn
 from common import image_encoders
 from common.errors import InputError
 from common.hyperparameters import ImageEncoderName
-from common.image_encoders import build_image_encoder, build_network, mobilenet_v1
+from common.image_encoders import build_image_encoder, build_network, mobilenet_v1, set_norm_momentum
 
 DIMS = {
     "mobilenet-v1": 1024, "mobilenet-v2": 1280, "mobilenet-v3-small": 576, "mobilenet-v3-large": 960,
@@ -192,20 +192,17 @@ def test_weights_that_a_run_holds_are_not_fetched(weights, tmp_path, monkeypatch
     assert asked == [False]
 
 
-def momenta(*given) -> set[float]:
-    return {module.momentum for module in build_image_encoder(*given).modules() if isinstance(module, nn.BatchNorm2d)}
-
-
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "mobilenet-v3-small", "mobilenet-v1"])
-def test_from_scratch_batch_norms_follow_fast(name):
-    assert momenta(name, "none") == {0.1}
-
-
-def test_pretrained_batch_norms_are_left_as_they_are(tmp_path):
-    """Also when the training goes on from a run folder."""
-    for folder in (None, tmp_path):
-        [momentum] = momenta("efficientnet-lite0", "imagenet", False, folder)
-        assert momentum == pytest.approx(1 - 0.99)
+def test_the_momentum_of_all_batch_norms_is_set():
+    encoder = build_image_encoder("efficientnet-lite0", "none")
+    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {round(norm.momentum, 9) for norm in norms} == {0.01}, "the package's own"
+    set_norm_momentum(encoder, 0.25)
+    before = norms[0].running_mean.clone()
+    seen = []
+    norms[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].mean((0, 2, 3))))
+    encoder.train()(pictures(4))
+    torch.testing.assert_close(norms[0].running_mean, 0.75 * before + 0.25 * seen[0])
+    assert {norm.momentum for norm in norms} == {0.25}
 
 
 @pytest.mark.parametrize(

@@ -59,10 +59,11 @@ def interrupted(monkeypatch, data, output) -> Path:
     calls, real_step = [], common.training.train_step
 
     def train_step(*arguments):
-        real_step(*arguments)
+        launched = real_step(*arguments)
         calls.append(1)
         if len(calls) == 4:
             os.kill(os.getpid(), 2)
+        return launched
 
     with monkeypatch.context() as patched, pytest.raises(TrainingStopped):
         patched.setattr(common.training, "train_step", train_step)
