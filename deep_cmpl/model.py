@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from common.captions import Tokenizer
 from common.features import features_of
-from common.image_encoders import build_image_encoder, set_norm_momentum
+from common.image_encoders import build_image_encoder
 from common.text_encoders import build_text_encoder
 
 FIRST_SCALE = 20.0
@@ -84,12 +84,8 @@ def build_model(
     Raises:
         InputError: pretrained weights cannot be had.
     """
-    image_encoder = build_image_encoder(
-        settings.image_encoder, settings.image_weights, settings.freeze_image_encoder, folder
-    )
-    set_norm_momentum(image_encoder, settings.norm_momentum)
     return DeepCMPL(
-        image_encoder,
+        build_image_encoder(settings.image_encoder, settings.image_weights, settings.freeze_image_encoder, folder),
         build_text_encoder(settings, tokenizer, settings.freeze_text_encoder, folder),
         settings.embedding_dim,
         precision,

@@ -53,6 +53,7 @@ def main() -> None:
     # imported only now, so that --help and a mistyped option answer at once
     import torch
 
+    from common.image_encoders import set_norm_momentum
     from common.session import prepare, prepare_model
     from common.training import fit
     from data.sample import make_sample
@@ -62,6 +63,7 @@ def main() -> None:
     session = prepare("deep_cmpl", options, settings, make_sample, label_column=settings.cmpc_column)
     classes = len(session.train.classes)
     model = build_model(settings, session.tokenizer, session.precision, session.resumed_from, classes)
+    set_norm_momentum(model.image_encoder, settings.norm_momentum)
     model = prepare_model(model, session)
 
     def embed(batch):

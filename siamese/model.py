@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.captions import Tokenizer
 from common.features import features_of
-from common.image_encoders import build_image_encoder, set_norm_momentum
+from common.image_encoders import build_image_encoder
 from common.text_encoders import build_text_encoder
 
 
@@ -83,10 +83,8 @@ def build_model(
     Raises:
         InputError: pretrained weights cannot be had.
     """
-    image_encoder = build_image_encoder(settings.image_encoder, settings.image_weights, not settings.finetune, folder)
-    set_norm_momentum(image_encoder, settings.norm_momentum)
     return Siamese(
-        image_encoder,
+        build_image_encoder(settings.image_encoder, settings.image_weights, not settings.finetune, folder),
         build_text_encoder(settings, tokenizer, frozen=True, folder=folder, train_captions=train_captions),
         settings.hidden_dim,
         settings.embedding_dim,

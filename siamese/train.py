@@ -33,6 +33,7 @@ def main() -> None:
     options, settings = train_command_line("siamese", Hyperparameters)
     # imported only now, so that --help and a mistyped option answer at once
     from common.features import precompute_features
+    from common.image_encoders import set_norm_momentum
     from common.session import prepare, prepare_model
     from common.training import fit
     from data.sample import make_sample
@@ -41,6 +42,7 @@ def main() -> None:
 
     session = prepare("siamese", options, settings, make_sample)
     model = build_model(settings, session.tokenizer, session.precision, session.resumed_from, session.train.captions)
+    set_norm_momentum(model.image_encoder, settings.norm_momentum)
     model = prepare_model(model, session)
     session = precompute_features(session, model)
 

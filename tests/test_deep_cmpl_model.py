@@ -11,7 +11,7 @@ from common.captions import Vocabulary
 from deep_cmpl.model import FIRST_SCALE, LARGEST_SCALE, DeepCMPL, build_model
 
 SETTINGS = SimpleNamespace(
-    image_encoder="mobilenet-v3-small", image_weights="none", freeze_image_encoder=False, norm_momentum=0.1,
+    image_encoder="mobilenet-v3-small", image_weights="none", freeze_image_encoder=False,
     text_encoder="bilstm", text_weights="", freeze_text_encoder=False, word_dim=8, lstm_dim=5, dropout=0.3, max_words=9,
     embedding_dim=7, scale="paper",
 )  # fmt: skip

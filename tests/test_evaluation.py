@@ -1,5 +1,6 @@
 """common/evaluation.py and checkpoints.py: the report against figures worked out one by one, and its files."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -14,6 +15,7 @@ from tiny_runs import MODELS, Patches, evaluate, kept_files, remove_caches, trai
 from common.catalogue import open_catalogue
 from common.checkpoints import load_model
 from common.errors import InputError
+from common.hyperparameters import TrainingSettings
 from common.images import open_images
 from common.near_duplicates import photographs
 from common.options import read_config
@@ -217,6 +219,19 @@ def test_a_copied_run_evaluates_the_same_without_network_and_caches(model, evalu
     assert asked == [copied]
     learned = [file.name for file in kept if any(word in file.name for word in ("features", "word2vec"))]
     assert kept and learned == [], "decoded images are all that an evaluation keeps"
+
+
+@each_model
+def test_a_run_from_before_a_setting_of_training_was_there_still_evaluates(model, evaluated, tmp_path, monkeypatch):
+    run, report = evaluated(model)
+    copied = tmp_path / "copied"
+    shutil.copytree(run, copied)
+    config = json.loads((copied / "config.json").read_text())
+    names = {field.name for field in dataclasses.fields(TrainingSettings)} - {"seed"}
+    for name in names | {"norm_momentum", "image_learning_rate", "text_learning_rate", "flip", "shift"}:
+        config["hyperparameters"].pop(name, None)
+    (copied / "config.json").write_text(json.dumps(config))
+    assert evaluate(monkeypatch, copied, model=model) | {"run": report["run"]} == report
 
 
 def test_recorded_data_that_is_gone_asks_for_data(run, tmp_path, monkeypatch):

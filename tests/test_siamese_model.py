@@ -19,7 +19,7 @@ from siamese.loss import contrastive, distances
 from siamese.model import Siamese, build_model, tower
 
 SETTINGS = SimpleNamespace(
-    image_encoder="mobilenet-v3-small", image_weights="none", finetune=False, norm_momentum=0.1,
+    image_encoder="mobilenet-v3-small", image_weights="none", finetune=False,
     text_encoder="word2vec", text_weights="", word2vec="skip-gram", word_dim=8, word_window=2, word_epochs=1,
     max_words=9, hidden_dim=20, embedding_dim=7, dropout=0.3, seed=0,
 )  # fmt: skip

@@ -14,6 +14,7 @@ import torch
 from tiny_runs import (
     MODELS,
     TINY,
+    Patches,
     assert_same_run,
     metrics,
     remove_caches,
@@ -338,6 +339,31 @@ def test_a_broken_state_is_an_error(data, tmp_path, monkeypatch):
 
 
 # --- trouble -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["deep_cmpl", "siamese"])
+def test_the_image_encoder_is_trained_with_the_momentum_of_the_block(model, data, tmp_path, monkeypatch):
+    """Also when the training goes on; the batch norm is in the stub."""
+    seen, real_step = [], common.training.train_step
+
+    def train_step(network, *rest):
+        seen.append(network.image_encoder.norm.momentum)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real_step(network, *rest)
+
+    def with_norm(*given):
+        encoder = Patches(frozen=False)
+        encoder.norm = nn.BatchNorm2d(1, momentum=0.01)
+        return encoder
+
+    monkeypatch.setattr(f"{model}.model.build_image_encoder", with_norm)
+    monkeypatch.setattr(common.training, "train_step", train_step)
+    flags = ["--finetune"] if model == "siamese" else []
+    with pytest.raises(TrainingStopped):
+        train(monkeypatch, data, tmp_path / "run", *flags, model=model, epochs=1, norm_momentum=0.25)
+    resume(monkeypatch, tmp_path / "run", model)
+    assert len(seen) == 6 and set(seen) == {0.25}
 
 
 ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
