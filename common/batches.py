@@ -37,9 +37,10 @@ class Data:
     splits: Splits
 
     def rows(self, split: str) -> pd.DataFrame:
-        """The catalogue's rows of a split, and the `group` of each."""
+        """The catalogue's rows of a split, and the name of the `group` of each, its first product id."""
         which = self.splits.rows(split)
-        return self.catalogue.rows.iloc[which].assign(group=self.splits.group[which])
+        names = self.catalogue.rows["product"].array.take(self.splits.group[which])
+        return self.catalogue.rows.iloc[which].assign(group=names)
 
     def pairs(self, split: str, label_column: str = "") -> pd.DataFrame:
         """What `Pairs` needs of these rows: all else of a large catalogue would be in memory twice.

@@ -86,13 +86,14 @@ def first_equal(*columns: pd.Series | np.ndarray) -> np.ndarray:
 
 
 def _first_equal(values: np.ndarray) -> np.ndarray:
-    order = np.argsort(values, kind="stable")  # stable: equal rows stay in their order, the first one first
+    # stable: equal rows stay in their order, the first one first
+    order = np.argsort(values, kind="stable").astype(np.int32)
     ordered = values[order]
-    is_first = np.ones(len(values), dtype=bool)
-    is_first[1:] = ordered[1:] != ordered[:-1]
+    first = np.arange(len(values), dtype=np.int32)
+    first[1:][ordered[1:] == ordered[:-1]] = 0
     del ordered
-    same = np.empty(len(values), dtype=np.int32)
-    same[order] = order[is_first].repeat(np.diff(np.flatnonzero(is_first), append=len(values)))
+    same = np.empty_like(order)
+    same[order] = order[np.maximum.accumulate(first)]
     return same
 
 

@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from common.captions import fold
-from common.columns import distinct, each, first_equal, hashes
+from common.columns import distinct, first_equal, hashes, pieces
 from common.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -26,13 +26,13 @@ class Splits:
     """The split of every row of a catalogue.
 
     Attributes:
-        of_row: "train", "val", "test", or "excluded" for a val or test row whose caption is
+        of_row: (N,) "train", "val", "test", or "excluded" for a val or test row whose caption is
             also in another split (only when caption links had to be dropped).
-        group: the first product id of each row's group, which stays in one split.
+        group: (N,) int32, a row of the group that each row belongs to, whose product id names it.
         report: sizes and largest group, in words.
     """
 
-    of_row: np.ndarray
+    of_row: pd.Categorical
     group: np.ndarray
     report: list[str]
 
@@ -73,7 +73,7 @@ def split_catalogue(rows: pd.DataFrame, photographs: np.ndarray) -> Splits:
         )
         group, largest = find_groups({name: things[name] for name in ("product", "image")})
     group = first_product(rows["product"], group)
-    of_row = assign(group)
+    of_row = assign(rows["product"], group)
     if not captions_link:
         of_row = exclude_colliding(of_row, things["caption"])
     check_disjoint(of_row, things)
@@ -102,19 +102,21 @@ def find_groups(things: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
     return group, int(np.bincount(group[is_first]).max())
 
 
-def first_product(products: pd.Series, group: np.ndarray) -> pd.api.extensions.ExtensionArray:
-    """(N,) the product id that comes first in the order of the alphabet among those of each row's group."""
+def first_product(products: pd.Series, group: np.ndarray) -> np.ndarray:
+    """(N,) int32, the row of each row's group whose product id comes first in the order of the alphabet."""
     order = pc.sort_indices(pa.array(products)).to_numpy()[::-1]
     row = np.empty(group.max() + 1, dtype=np.int32)
     row[group[order]] = order  # of several rows of a group the last one stays
-    return products.array.take(row[group])
+    return row[group]
 
 
-def assign(group: np.ndarray) -> np.ndarray:
+def assign(products: pd.Series, group: np.ndarray) -> pd.Categorical:
     """Hash each group by its name, its first product id, so that other groups cannot move it."""
-    position = np.fromiter((uniform(SALT + name) for name in each(pd.Series(group))), float, len(group))
-    split = np.searchsorted(np.cumsum(SHARES[:-1]), position, side="right")
-    return np.array(SPLITS, dtype=object)[split]
+    split = np.empty(len(group), dtype=np.int8)
+    for piece in pieces(len(group)):
+        position = [uniform(SALT + name) for name in products.iloc[group[piece]].tolist()]
+        split[piece] = np.searchsorted(np.cumsum(SHARES[:-1]), position, side="right")
+    return pd.Categorical.from_codes(split, [*SPLITS, "excluded"])
 
 
 def uniform(key: str) -> float:
@@ -122,16 +124,16 @@ def uniform(key: str) -> float:
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) / 2**64
 
 
-def exclude_colliding(of_row: np.ndarray, caption: np.ndarray) -> np.ndarray:
+def exclude_colliding(of_row: pd.Categorical, caption: np.ndarray) -> pd.Categorical:
     """Exclude test rows whose caption is in train or val, and val rows whose caption is in train."""
     of_row = of_row.copy()
     for split, earlier in (("val", ("train",)), ("test", ("train", "val"))):
-        seen = caption[np.isin(of_row, earlier)]
+        seen = caption[of_row.isin(earlier)]
         of_row[(of_row == split) & np.isin(caption, seen)] = "excluded"
     return of_row
 
 
-def check_disjoint(of_row: np.ndarray, things: dict[str, np.ndarray]) -> None:
+def check_disjoint(of_row: pd.Categorical, things: dict[str, np.ndarray]) -> None:
     """Raise if a product, image or caption is in two splits."""
     used = np.flatnonzero(of_row != "excluded")
     for name, values in things.items():

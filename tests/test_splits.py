@@ -117,7 +117,7 @@ def test_split_stays_the_same_from_version_to_version():
 )
 def test_each_shared_thing_links(second):
     rows = table(*(row for n in range(300) for row in ((f"a{n}", 2 * n, f"title {n}"), second(n))))
-    of_row = split(rows).of_row.reshape(-1, 2)
+    of_row = np.reshape(split(rows).of_row, (-1, 2))
     assert (of_row[:, 0] == of_row[:, 1]).all() and set(of_row[:, 0]) == set(SPLITS)
 
 
@@ -235,7 +235,7 @@ def test_real_split(fashion_data, tmp_path_factory):
 def test_excluding_captions_of_a_large_catalogue_is_not_quadratic():
     """Comparing each of 40,000 captions (their hashes) with each other one would take many minutes."""
     caption = (np.arange(40_000) % 30_000).astype(np.uint64)
-    of_row = np.array((["train"] * 8 + ["val", "test"]) * 4_000, dtype=object)
+    of_row = pd.Categorical((["train"] * 8 + ["val", "test"]) * 4_000, [*SPLITS, "excluded"])
     excluded = splits.exclude_colliding(of_row, caption)
     seen = set(caption[of_row == "train"])
     expected = [c in seen for c in caption[of_row == "val"]]

@@ -17,7 +17,7 @@ LEAK = "A model is measured on what it was trained on. Keep these in one split (
 
 def used_rows(rows: pd.DataFrame, of_row: np.ndarray, digests: np.ndarray) -> pd.DataFrame:
     """The rows that a split uses: their number (row), split, product, image, file (its digest), caption and folded."""
-    used = rows[["product", "image", "caption"]].assign(row=range(len(rows)), split=of_row)
+    used = rows[["product", "image", "caption"]].assign(row=range(len(rows)), split=np.asarray(of_row))
     used["file"] = digests[rows["image"].to_numpy()]
     used["folded"] = rows["caption"].map(fold)
     return used[used["split"] != "excluded"]
