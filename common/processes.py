@@ -111,7 +111,10 @@ class Total(torch.autograd.Function):
 
 
 def gather_parts(emb: Tensor, total: int) -> Tensor:
-    """The rows of the `own_part` of each process, (total, D) in order; without gradients."""
+    """The rows of the `own_part` of each process, (total, D) in order; without gradients.
+
+    A process without a part gives one row all the same, which is left out.
+    """
     if count() == 1:
         return emb
     longest = -(-total // count())

@@ -42,8 +42,8 @@ def validate(model: nn.Module, images: Images, texts: Texts, gallery: Gallery, d
     Several processes share the embedding out; the first one searches, and tells the others.
     """
     model.eval()
-    own_texts = own_part(np.arange(len(texts)))
-    image_emb = gather_parts(embed_images(model, images, own_part(gallery.images), device), len(gallery.images))
+    own_images, own_texts = part_or_first(gallery.images), part_or_first(np.arange(len(texts)))
+    image_emb = gather_parts(embed_images(model, images, own_images, device), len(gallery.images))
     text_emb = gather_parts(embed_texts(model, texts.subset(own_texts), device), len(texts))
     for tower, emb in (("image", image_emb), ("text", text_emb)):
         if not emb.isfinite().all():
@@ -51,6 +51,12 @@ def validate(model: nn.Module, images: Images, texts: Texts, gallery: Gallery, d
                 f"the {tower} embeddings are not finite: the model has diverged; lower the learning rate"
             )
     return from_first(measured(image_emb, text_emb, gallery) if is_first() else None)
+
+
+def part_or_first(of: np.ndarray) -> np.ndarray:
+    """A process's part; where there is less than one each, the others encode the first, which is not gathered."""
+    own = own_part(of)
+    return own if len(own) else of[:1]
 
 
 def measured(image_emb: Tensor, text_emb: Tensor, gallery: Gallery) -> dict[str, Any]:
