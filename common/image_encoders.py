@@ -78,6 +78,9 @@ def build_image_encoder(name: str, weights: str, frozen: bool = False, folder: P
     if weights not in ("imagenet", "none") and folder is None:
         load_weights(network, Path(weights), name)
     backbone, dim = remove_classifier(name, network)
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride[0] == 1:
+            pad_low_maps(module)
     normalisation = TENSORFLOW if name in ("mobilenet-v1", "efficientnet-lite0") else IMAGENET
     return ImageEncoder(backbone, dim, normalisation, frozen).to(memory_format=torch.channels_last)
 
@@ -152,6 +155,23 @@ def pad_inside(convolution: nn.Conv2d) -> None:
     if convolution.stride[0] == 1:
         convolution.padding = tuple(size // 2 for size in convolution.kernel_size)
         convolution.forward = lambda inputs: nn.Conv2d.forward(convolution, inputs)
+
+
+def pad_low_maps(convolution: nn.Conv2d) -> None:
+    """Let a depthwise stride-1 convolution work on a padded copy where the map is lower than its kernel.
+
+    The same result, but the CPU's backward pass takes a third to a twentieth of the time. Without it, three
+    convolutions of 5x5 on maps of 3x2 were a third of a step of efficientnet-lite0 on 80x60 pixels.
+    """
+    own_forward, (height, width) = convolution.forward, convolution.padding
+
+    def forward(inputs: Tensor) -> Tensor:
+        if inputs.shape[2] >= convolution.kernel_size[0] or not torch.is_grad_enabled():
+            return own_forward(inputs)
+        padded = nn.functional.pad(inputs, (width, width, height, height))
+        return nn.functional.conv2d(padded, convolution.weight, convolution.bias, groups=convolution.groups)
+
+    convolution.forward = forward
 
 
 def set_norm_momentum(encoder: nn.Module, momentum: float) -> None:

@@ -43,7 +43,9 @@ def refuse_foreign(folder: Path) -> None:
 def report_of(findings: dict[str, Finding], data: Data) -> dict[str, Any]:
     """The content of audit.json."""
     places = data.catalogue.places
-    rows = data.catalogue.rows.assign(split=np.asarray(data.splits.of_row), place=lambda rows: [places[n] for n in rows["place"]])
+    rows = data.catalogue.rows.assign(
+        split=list(data.splits.of_row), place=lambda rows: [places[n] for n in rows["place"]]
+    )
     facts = rows[["product", "caption", "split", "place", "image"]].to_dict("records")
     return {
         MARK: VERSION,

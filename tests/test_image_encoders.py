@@ -117,6 +117,24 @@ def test_features_equal_the_librarys_own(name, tmp_path):
             assert_close(encoder(images), library_output(network, normalised))
 
 
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "mobilenet-v3-small"])
+def test_gradients_are_those_of_the_librarys_convolutions(name, monkeypatch):
+    """In particular where a map is lower than the 5x5 kernel: 2x1 at the end for images of 36x20."""
+    gradients, padded = [], []
+    pad = nn.functional.pad
+    monkeypatch.setattr(nn.functional, "pad", lambda images, by: padded.append(images.shape[2:]) or pad(images, by))
+    for used in (image_encoders.pad_low_maps, lambda _: None):
+        torch.manual_seed(0)
+        monkeypatch.setattr(image_encoders, "pad_low_maps", used)
+        encoder = build_image_encoder(name, "none").double()
+        encoder(pictures(3, 36, 20)).square().sum().backward()
+        gradients.append({key: value.grad for key, value in encoder.named_parameters()})
+    assert (2, 1) in padded
+    assert gradients[0].keys() == gradients[1].keys() and len(gradients[0]) > 40
+    for key, value in gradients[0].items():
+        assert_close(value, gradients[1][key])
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
