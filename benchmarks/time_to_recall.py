@@ -22,8 +22,8 @@ from common.errors import InputError, run_script
 from common.options import ROOT
 
 FROZEN = (
-    "--image-encoder efficientnet-lite0 --image-weights imagenet --no-freeze-image-encoder --norm-momentum 0.01 "
-    "--image-size 80 60 "
+    "--image-encoder efficientnet-lite0 --image-weights imagenet --no-freeze-image-encoder --frozen-image-layers 0 "
+    "--norm-momentum 0.01 --image-size 80 60 "
     "--text-encoder bilstm --text-weights '' --no-freeze-text-encoder --word-dim 512 --lstm-dim 512 --dropout 0.3 "
     "--min-word-count 2 --max-words 40 --embedding-dim 512 --divergence reverse --scale learned --cmpc-column '' "
     "--epochs 10 --batch-size 128 --accumulate 1 --learning-rate 1e-3 --image-learning-rate 5e-4 "

@@ -30,6 +30,7 @@ class ImageEncoder(nn.Module):
     Attributes:
         dim: number of features F.
         frozen: no gradient, and batch norm keeps its statistics.
+        frozen_layers: how many of the first layers are so, where not all are (`freeze_first_layers`).
     """
 
     def __init__(self, backbone: nn.Module, dim: int, normalisation: tuple, frozen: bool) -> None:
@@ -37,6 +38,7 @@ class ImageEncoder(nn.Module):
         self.backbone = backbone
         self.dim = dim
         self.frozen = frozen
+        self.frozen_layers = 0
         mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in normalisation)
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
@@ -44,7 +46,10 @@ class ImageEncoder(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "ImageEncoder":
-        return super().train(mode and not self.frozen)
+        super().train(mode and not self.frozen)
+        for layer in layers(self.backbone)[: self.frozen_layers]:
+            layer.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, F)"""
@@ -172,6 +177,29 @@ def pad_low_maps(convolution: nn.Conv2d) -> None:
         return nn.functional.conv2d(padded, convolution.weight, convolution.bias, groups=convolution.groups)
 
     convolution.forward = forward
+
+
+def freeze_first_layers(encoder: ImageEncoder, count: int) -> None:
+    """Keep the first layers (stem, then blocks) of an encoder as they are; a step need not go back that far.
+
+    Raises:
+        InputError: there are fewer layers.
+    """
+    found = layers(encoder.backbone)
+    if count > len(found):
+        raise InputError(f"frozen_image_layers = {count}: this image encoder has {len(found)} (a stem, then blocks)")
+    for layer in found[:count]:
+        layer.requires_grad_(False)
+    encoder.frozen_layers = count
+    encoder.train(encoder.training)
+
+
+def layers(backbone: nn.Module) -> list[nn.Module]:
+    """The layers of a backbone, from the image on."""
+    if isinstance(backbone, Features):
+        network = backbone.network
+        return [nn.ModuleList([network._conv_stem, network._bn0]), *network._blocks]
+    return list(backbone.children())
 
 
 def set_norm_momentum(encoder: nn.Module, momentum: float) -> None:

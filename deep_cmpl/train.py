@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.errors import run_script
 from common.hyperparameters import (
     Count,
+    CountOrZero,
     Fraction,
     ImageEncoderName,
     ImageSize,
@@ -41,6 +42,7 @@ class Hyperparameters(TrainingSettings):
     divergence: Literal["forward", "reverse", "sum"]
     scale: Literal["paper", "learned"]
     cmpc_column: str
+    frozen_image_layers: CountOrZero
     norm_momentum: Fraction
     image_learning_rate: Rate
     text_learning_rate: Rate
@@ -53,7 +55,7 @@ def main() -> None:
     # imported only now, so that --help and a mistyped option answer at once
     import torch
 
-    from common.image_encoders import set_norm_momentum
+    from common.image_encoders import freeze_first_layers, set_norm_momentum
     from common.session import prepare, prepare_model
     from common.training import fit
     from data.sample import make_sample
@@ -63,6 +65,7 @@ def main() -> None:
     session = prepare("deep_cmpl", options, settings, make_sample, label_column=settings.cmpc_column)
     classes = len(session.train.classes)
     model = build_model(settings, session.tokenizer, session.precision, session.resumed_from, classes)
+    freeze_first_layers(model.image_encoder, settings.frozen_image_layers)
     set_norm_momentum(model.image_encoder, settings.norm_momentum)
     model = prepare_model(model, session)
 

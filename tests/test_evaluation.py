@@ -228,7 +228,8 @@ def test_a_run_from_before_a_setting_of_training_was_there_still_evaluates(model
     shutil.copytree(run, copied)
     config = json.loads((copied / "config.json").read_text())
     names = {field.name for field in dataclasses.fields(TrainingSettings)} - {"seed"}
-    for name in names | {"norm_momentum", "image_learning_rate", "text_learning_rate", "flip", "shift"}:
+    alone = {"frozen_image_layers", "norm_momentum", "image_learning_rate", "text_learning_rate", "flip", "shift"}
+    for name in names | alone:
         config["hyperparameters"].pop(name, None)
     (copied / "config.json").write_text(json.dumps(config))
     assert evaluate(monkeypatch, copied, model=model) | {"run": report["run"]} == report

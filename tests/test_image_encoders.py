@@ -11,7 +11,13 @@ from torch import nn
 from common import image_encoders
 from common.errors import InputError
 from common.hyperparameters import ImageEncoderName
-from common.image_encoders import build_image_encoder, build_network, mobilenet_v1, set_norm_momentum
+from common.image_encoders import (
+    build_image_encoder,
+    build_network,
+    freeze_first_layers,
+    mobilenet_v1,
+    set_norm_momentum,
+)
 
 DIMS = {
     "mobilenet-v1": 1024, "mobilenet-v2": 1280, "mobilenet-v3-small": 576, "mobilenet-v3-large": 960,
@@ -172,6 +178,35 @@ def test_a_frozen_encoder_inside_a_training_model_stays_in_evaluation_mode():
     model = nn.Sequential(build_image_encoder("mobilenet-v3-small", "none", frozen=True)).train()
     assert not any(module.training for module in model[0].modules())
     assert torch.equal(model(pictures(4)), model(pictures(4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "of_the_first_three"),
+    [
+        ("efficientnet-lite0", ("network._conv_stem.", "network._bn0.", "network._blocks.0.", "network._blocks.1.")),
+        ("mobilenet-v1", ("0.", "1.", "2.")),
+        ("resnet50", ("0.", "1.", "2.")),
+    ],
+)
+def test_the_first_layers_stay_as_they_are(name, of_the_first_three):
+    encoder = build_image_encoder(name, "none")
+    freeze_first_layers(encoder, 3)
+    encoder.eval()
+    encoder.train()
+    before = copy.deepcopy(encoder.backbone.state_dict())
+    encoder(pictures(4)).square().sum().backward()
+    torch.optim.SGD([value for value in encoder.parameters() if value.requires_grad], lr=1.0).step()
+    same = {key for key, value in encoder.backbone.state_dict().items() if torch.equal(before[key], value)}
+    assert same == {key for key in before if key.startswith(of_the_first_three)}
+
+
+def test_no_more_layers_are_frozen_than_there_are():
+    encoder = build_image_encoder("efficientnet-lite0", "none")
+    freeze_first_layers(encoder, 17)
+    with pytest.raises(
+        InputError, match=r"frozen_image_layers = 18: this image encoder has 17 \(a stem, then blocks\)"
+    ):
+        freeze_first_layers(encoder, 18)
 
 
 # --- weights -------------------------------------------------------------------------------------------
