@@ -253,7 +253,8 @@ def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator
     y = send((torch.arange(height) + move_y).clamp(0, height - 1), images.device)  # (B, H)
     x = send((torch.arange(width) + move_x).clamp(0, width - 1), images.device)  # (B, W)
     which = torch.arange(count, device=images.device)
-    pixel = (which[:, None, None] * height + y[:, :, None]) * width + x[:, None, :]  # (B, H, W), its number in the batch
+    # the number of each pixel in the batch
+    pixel = (which[:, None, None] * height + y[:, :, None]) * width + x[:, None, :]  # (B, H, W)
     pixels = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
     shifted = pixels.index_select(0, pixel.flatten())  # a third of the time of three indices
     return shifted.view(count, height, width, -1).permute(0, 3, 1, 2)
