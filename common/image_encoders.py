@@ -185,6 +185,8 @@ def freeze_first_layers(encoder: ImageEncoder, count: int) -> None:
     Raises:
         InputError: there are fewer layers.
     """
+    if count == 0:
+        return
     found = layers(encoder.backbone)
     if count > len(found):
         raise InputError(f"frozen_image_layers = {count}: this image encoder has {len(found)} (a stem, then blocks)")
