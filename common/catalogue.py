@@ -16,7 +16,7 @@ from common.columns import AT_ONCE, TEXT, categories, first_equal, hashes, piece
 from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import kaggle, parquet, table
-from common.formats.source import Source
+from common.formats.source import Source, StoredImages
 
 FORMATS = (kaggle, parquet, table)
 COMMON_NAMES = {
@@ -64,8 +64,8 @@ class Catalogue:
         places: where the rows stand in the file, in words.
         attributes: names of the attribute columns.
         fingerprint: changes when an id, a caption, an attribute or the name or size of an image does.
-        image_paths: the file of each image; empty when the images stand in `shards`.
-        shards: parquet files; image i is then the i-th of their rows.
+        image_paths: the file of each image; empty where they are no files of their own.
+        stored: the images that are no files of their own; `image` is then an index into them.
         report: what was found, and what was left out for which reason.
     """
 
@@ -75,22 +75,26 @@ class Catalogue:
     attributes: list[str]
     fingerprint: str
     image_paths: list[Path]
-    shards: list[Path]
+    stored: StoredImages | None
     image_count: int
     report: Report
 
     def image_sources(self) -> Iterator[Path | bytes | None]:
         """The file or the bytes of every image, in the order of the image index."""
-        return parquet.read_images(self.shards) if self.shards else iter(self.image_paths)
+        return iter(self.image_paths if self.stored is None else self.stored)
 
     def image_source(self, number: int) -> Path | bytes | None:
         """The file or the bytes of one image."""
-        return parquet.read_image(self.shards, number) if self.shards else self.image_paths[number]
+        return (self.image_paths if self.stored is None else self.stored)[number]
+
+    def image_files(self) -> list[Path]:
+        """The files that hold the images."""
+        return self.image_paths if self.stored is None else self.stored.files
 
     def image_state(self) -> str:
         """A hash of the names, sizes and times of the image files: it changes when an image may have."""
-        files = self.shards or self.image_paths
-        return hashed(json_list((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+        states = ((str(file), file.stat()) for file in self.image_files())
+        return hashed(json_list((name, state.st_size, state.st_mtime_ns) for name, state in states))
 
     def without(self, unusable: pd.Series, reason: str) -> "Catalogue":
         """The catalogue without the rows of a boolean mask, which are reported under `reason`."""
@@ -126,7 +130,7 @@ def open_catalogue(
     report.found.append("columns: " + ", ".join(f"{what} = {name or '(none)'}" for what, name in chosen.items()))
 
     table_rows, attributes = tidy(source, chosen)
-    catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.shards, len(table_rows), report)
+    catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.images, len(table_rows), report)
     del table_rows
     catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
     catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
@@ -157,8 +161,8 @@ def choose_columns(source: Source, asked_for: dict[str, str | None]) -> dict[str
     for what, name in asked_for.items():
         if name is not None and name not in names and name != source.columns.get(what):
             raise InputError(f"{source.path}: no column '{name}' (--{what}-column); its columns are {names}")
-        if what == "image" and source.shards and name not in (None, source.columns["image"]):
-            raise InputError(f"{source.path}: the images of a parquet file stand in '{source.columns['image']}', "
+        if what == "image" and source.images is not None and name not in (None, source.columns["image"]):
+            raise InputError(f"{source.path}: its images stand in '{source.columns['image']}', "
                              f"not in '{name}'; leave out --image-column")  # fmt: skip
         chosen[what] = name or source.columns.get(what) or guess(names, COMMON_NAMES[what])
         if chosen[what] is None and what != "id":
@@ -185,7 +189,7 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
             attributes[f"{name} (attribute)" if name in OUR_NAMES else name] = column
     result = {"product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT)}
     # the name of a file may hold two spaces
-    names = None if source.shards else tidied(frame[chosen["image"]], str.strip)
+    names = tidied(frame[chosen["image"]], str.strip) if source.images is None else None
     result["image"] = pd.Series(range(count), dtype=np.int32) if names is None else names
     frame = frame[[chosen["caption"]]]
     result["caption"] = tidied(frame.pop(chosen["caption"]), squeeze)
@@ -200,7 +204,7 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
 
 def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     """Replace the file names in `rows["image"]` by indices into the distinct files that exist."""
-    if catalogue.shards:
+    if catalogue.stored is not None:
         return catalogue
     names = catalogue.rows["image"]
     catalogue = catalogue.without(names == "", "no image named")
@@ -253,8 +257,7 @@ def remark_on_defects(catalogue: Catalogue) -> None:
 
 def fingerprint(catalogue: Catalogue) -> str:
     """A hash of the rows and of the names and sizes of the images, the same wherever the data lies."""
-    files = catalogue.shards or catalogue.image_paths
-    sizes = json_list((file.name, file.stat().st_size) for file in files)
+    sizes = json_list((file.name, file.stat().st_size) for file in catalogue.image_files())
     columns = ["product", "image", "caption", *catalogue.attributes]
     table_rows = catalogue.rows[columns]
     lists = (row for piece in pieces(len(table_rows)) for row in table_rows.iloc[piece].to_numpy(object).tolist())

@@ -4,6 +4,7 @@ The layout of the public mirrors `ashraq/fashion-product-images-small` and `Marq
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def read(path: Path) -> Source:
     places = Places(files)
     # one column after the other, so that only one is in memory as it is found
     frame = pd.DataFrame({name: as_strings(read_column(files, name)) for name in names}, index=range(len(places)))
-    source = Source(path, frame, places, columns={"image": IMAGE}, shards=files)
+    source = Source(path, frame, places, columns={"image": IMAGE}, images=ShardImages(files))
     source.found.append(f"parquet, {len(files)} file{'s' * (len(files) > 1)}")
     return source
 
@@ -96,26 +97,29 @@ def as_strings(column: pd.Series) -> pd.Series:
     return mapped(column, str)
 
 
-def read_images(files: list[Path]) -> Iterator[bytes | None]:
-    """The bytes of every image, in the order of the rows; None where they are missing."""
-    for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(IMAGES_AT_ONCE, columns=[IMAGE]):
-            yield from batch.column(0).field("bytes").to_pylist()
+@dataclass(frozen=True)
+class ShardImages:
+    """The bytes of the images of all files, in the order of the rows; None where they are missing."""
 
+    files: list[Path]
 
-def read_image(files: list[Path], number: int) -> bytes | None:
-    """The bytes of one image, counted over all files; None where they are missing."""
-    for file in files:
-        shard = open_shard(file)
-        if number < shard.metadata.num_rows:
-            break
-        number -= shard.metadata.num_rows
-    for group in range(shard.num_row_groups):
-        rows = shard.metadata.row_group(group).num_rows
-        if number < rows:
-            return read_row_group(file, group)[number].as_py()["bytes"]
-        number -= rows
-    raise IndexError("there are fewer images")
+    def __iter__(self) -> Iterator[bytes | None]:
+        for file in self.files:
+            for batch in pq.ParquetFile(file).iter_batches(IMAGES_AT_ONCE, columns=[IMAGE]):
+                yield from batch.column(0).field("bytes").to_pylist()
+
+    def __getitem__(self, number: int) -> bytes | None:
+        for file in self.files:
+            shard = open_shard(file)
+            if number < shard.metadata.num_rows:
+                break
+            number -= shard.metadata.num_rows
+        for group in range(shard.num_row_groups):
+            rows = shard.metadata.row_group(group).num_rows
+            if number < rows:
+                return read_row_group(file, group)[number].as_py()["bytes"]
+            number -= rows
+        raise IndexError("there are fewer images")
 
 
 @lru_cache(maxsize=64)

@@ -1,10 +1,25 @@
 """What every reader returns: a table of strings, where its rows stand, and how to get the images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
+
+
+class StoredImages(Protocol):
+    """Images that are no files of their own: the bytes of each as of an image file, None where it is missing.
+
+    Attributes:
+        files: that they stand in.
+    """
+
+    files: list[Path]
+
+    def __iter__(self) -> Iterator[bytes | None]: ...
+
+    def __getitem__(self, number: int) -> bytes | None: ...
 
 
 @dataclass
@@ -12,8 +27,7 @@ class Source:
     """A catalogue as it was found, before anything is checked.
 
     `frame` holds one (image, caption) pair a row, all values strings or missing. Images are files
-    (`image_folder` and the image column) unless `shards` is set: then the image of row i is the i-th
-    that `parquet.read_images(shards)` yields.
+    (`image_folder` and the image column) unless `images` is set: then the image of row i is its i-th.
     """
 
     path: Path
@@ -27,4 +41,4 @@ class Source:
     """What was found out about the format, for the report."""
     columns: dict[str, str] = field(default_factory=dict)
     """The image, caption and id columns, where the format fixes them."""
-    shards: list[Path] = field(default_factory=list)
+    images: StoredImages | None = None
