@@ -69,7 +69,7 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
     path = options.data or sample()
     print(f"catalogue: {path}")
     columns = (options.image_column, options.caption_column, options.id_column)
-    catalogue = open_catalogue(path, *columns, options.image_root, options.strict)
+    catalogue = open_catalogue(path, *columns, options.image_root, options.strict, options.caption)
     images = open_images(catalogue, image_size, source=options.images_from)
     errors = pd.Series(images.errors, dtype="object")
     for reason, broken in errors.groupby(errors):

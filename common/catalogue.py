@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
@@ -15,10 +17,10 @@ from common.captions import fold
 from common.columns import AT_ONCE, TEXT, categories, first_equal, hashes, pieces, squeeze, tidied
 from common.contradictions import contradictions
 from common.errors import InputError
-from common.formats import kaggle, parquet, table
+from common.formats import deepfashion, fashion_gen, folder, hm, kaggle, parquet, table
 from common.formats.source import Source, StoredImages
 
-FORMATS = (kaggle, parquet, table)
+FORMATS = (kaggle, hm, deepfashion, fashion_gen, parquet, table, folder)
 COMMON_NAMES = {
     "image": ("image", "image_path", "image_file", "image_name", "img", "filename", "file_name", "file", "path"),
     "caption": ("caption", "text", "title", "productDisplayName", "description", "product_name", "name"),
@@ -111,8 +113,9 @@ def open_catalogue(
     id_column: str | None = None,
     image_root: Path | None = None,
     strict: bool = False,
+    caption: str | None = None,
 ) -> Catalogue:
-    """Open a Kaggle folder, a parquet file or folder of shards, or a CSV, TSV or JSONL table.
+    """Open a table, a folder of images with their texts, or a public data set in its own layout (`FORMATS`).
 
     Nothing is decoded here: images that turn out to be unreadable are reported when the cache of
     decoded images is built (`images.open_images`).
@@ -122,7 +125,7 @@ def open_catalogue(
             can be used, or `strict` is set and some row cannot be used.
     """
     path = Path(path).expanduser().resolve()
-    source = read_source(path)
+    source = read_source(path, caption)
     chosen = choose_columns(source, {"image": image_column, "caption": caption_column, "id": id_column})
     report = Report(list(source.found))
     for reason, place in source.unusable:
@@ -143,16 +146,23 @@ def open_catalogue(
     return replace(catalogue, fingerprint=fingerprint(catalogue))
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path, caption: str | None) -> Source:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give --data the path of a catalogue")
-    for reader in FORMATS:
-        if reader.matches(path):
-            return reader.read(path)
-    raise InputError(
-        f"{path}: not a catalogue; expected a folder with styles.csv and images/, a .parquet file or a "
-        "folder of them, or a .csv, .tsv or .jsonl table with an image and a caption column"
-    )
+    reader = next((reader for reader in FORMATS if reader.matches(path)), None)
+    if reader is kaggle:
+        return kaggle.read(path, caption or "title")
+    if caption is not None:
+        raise InputError(
+            f"{path}: --caption {caption} is for the Kaggle layout (styles.csv); use --caption-column NAME"
+        )
+    if reader is None:
+        raise InputError(
+            f"{path}: not a catalogue; expected a folder with styles.csv and images/, a .parquet file or a "
+            "folder of them, a .csv, .tsv or .jsonl table with an image and a caption column, a folder of images with "
+            "a .txt beside each, or the layout of H&M, DeepFashion or Fashion-Gen (data/README.md)"
+        )
+    return reader.read(path)
 
 
 def choose_columns(source: Source, asked_for: dict[str, str | None]) -> dict[str, str | None]:
@@ -211,6 +221,17 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     is_url = catalogue.rows["image"].str.match(r"https?://", case=False)
     catalogue = catalogue.without(is_url.astype(bool), "the image is a URL; download it and name the file")
     paths = {name: folder / name for name in catalogue.rows["image"].unique()}
+    is_inside = inside(folder)
+    outside = {name for name, path in paths.items() if not is_inside(path)}
+    if outside and len(outside) == len(paths):
+        raise InputError(
+            f"{catalogue.path}: all of its images lie outside {folder}, the first is {next(iter(paths.values()))}; "
+            "if they may be read, name the folder that holds them with --image-root DIR"
+        )
+    catalogue = catalogue.without(
+        catalogue.rows["image"].isin(outside), f"the image lies outside {folder}; --image-root DIR names another folder"
+    )
+    paths = {name: path for name, path in paths.items() if name not in outside}
     missing = {name for name, path in paths.items() if not is_file(path)}
     if missing and len(missing) == len(paths):
         first = next(iter(paths.values()))
@@ -228,8 +249,24 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
 def is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long for a file
+    except (OSError, ValueError):  # a name that is too long for a file, or holds a zero byte
         return False
+
+
+def inside(folder: Path) -> Callable[[Path], bool]:
+    """Tells whether a path stays in a folder, whatever `..`, absolute names and symbolic links are in it."""
+    root = os.path.realpath(folder)
+    real_folder = lru_cache(maxsize=None)(os.path.realpath)  # few folders hold many files
+
+    def is_inside(path: Path) -> bool:
+        try:
+            real = os.path.join(real_folder(path.parent), path.name)
+            real = os.path.realpath(real) if path.name == ".." or os.path.islink(real) else real
+        except (OSError, ValueError):  # no path at all, which `is_file` finds out
+            return True
+        return real == root or real.startswith(os.path.join(root, ""))
+
+    return is_inside
 
 
 def repeated(table_rows: pd.DataFrame) -> np.ndarray:

@@ -43,7 +43,10 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 # Pillow reports broken files by any of these, depending on the format
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, TypeError, OverflowError, struct.error, Image.DecompressionBombError)
+BROKEN_IMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, OverflowError, LookupError, EOFError, NotImplementedError,
+    struct.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

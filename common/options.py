@@ -21,8 +21,9 @@ class CatalogueOptions:
     """Where the catalogue is and how its columns are called."""
 
     data: Path | None = None
-    """Catalogue: a folder with styles.csv and images/, a .parquet file, or a .csv, .tsv or .jsonl table
-    (None: for training the sample catalogue, for evaluation the data the run was trained on)."""
+    """Catalogue: a table (.csv, .tsv, .jsonl), a .parquet file, a folder of images with texts, or a public data set's
+    own layout, see data/README.md (None: for training the sample catalogue, for evaluation the data the run was
+    trained on)."""
     image_column: str | None = None
     """Column of a table with the image's path (None: guessed from common names)."""
     caption_column: str | None = None
@@ -31,6 +32,8 @@ class CatalogueOptions:
     """Column of a table with the product's id (None: guessed; without one each image is a product)."""
     image_root: Path | None = None
     """Folder that the image paths of a table are relative to (None: the table's own folder)."""
+    caption: Literal["title", "description", "both"] | None = None
+    """What the Kaggle layout gives as captions; descriptions stand in styles/<id>.json (None: the title)."""
     strict: tyro.conf.FlagCreatePairsOff[bool] = False
     """Stop with an error when a row of the catalogue cannot be used, instead of reporting and leaving it out."""
     images_from: Literal["auto", "device", "disk", "files"] = "auto"

@@ -189,7 +189,7 @@ def describe_run(
     """What config.json holds: what was run, on which data, with which versions, on which machine."""
     paths = {key: getattr(options, key) for key in ("data", "image_root")}
     typed = {key: None if path is None else str(Path(path).expanduser().resolve()) for key, path in paths.items()}
-    typed |= {key: getattr(options, key) for key in ("image_column", "caption_column", "id_column")}
+    typed |= {key: getattr(options, key) for key in ("image_column", "caption_column", "id_column", "caption")}
     catalogue = data.catalogue
     return {
         "model": model,

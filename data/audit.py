@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `python data
 
 import tyro
 
-from common.errors import InputError, run_script
-from common.options import ROOT, CatalogueOptions
+from common.errors import run_script
+from common.options import ROOT
+from data.choice import Choice
 
 if TYPE_CHECKING:
     from common.batches import Data
@@ -27,22 +28,11 @@ EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Options:
-    catalogue: tyro.conf.Positional[Path | None] = None
-    """A folder with styles.csv and images/, a .parquet file or folder of them, or a .csv, .tsv or .jsonl table
-    (None: the sample catalogue)."""
+class Options(Choice):
     output: Path | None = None
     """Folder to write; an earlier audit in it is replaced (None: runs/audit-<catalogue> in the repository)."""
     smallest_side: int = 32
     """Pixels that the shorter side of an image should have."""
-    image_column: str | None = None
-    """Column of a table with the image's path (None: guessed from common names)."""
-    caption_column: str | None = None
-    """Column of a table with the caption (None: guessed from common names)."""
-    id_column: str | None = None
-    """Column of a table with the product's id (None: guessed; without one each image is a product)."""
-    image_root: Path | None = None
-    """Folder that the image paths of a table are relative to (None: the table's own folder)."""
 
 
 def main() -> None:
@@ -53,13 +43,10 @@ def main() -> None:
     from data.audit_folder import PAGE, REPORT, refuse_foreign, report_of, write
     from data.sample import make_sample
 
-    path = (options.catalogue or make_sample()).expanduser().resolve()
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give the path of a catalogue")
-    output = (options.output or ROOT / "runs" / f"audit-{path.stem}").expanduser()
+    chosen = options.options()
+    output = (options.output or ROOT / "runs" / f"audit-{chosen.data.stem}").expanduser()
     refuse_foreign(output)
-    columns = (options.image_column, options.caption_column, options.id_column)
-    data = load_data(CatalogueOptions(path, *columns, options.image_root), THUMBNAIL, make_sample)
+    data = load_data(chosen, THUMBNAIL, make_sample)
     report = report_of(audit(data, options.smallest_side), data)
     print(describe(report))
     write(output, report, data.catalogue)

@@ -1,5 +1,8 @@
-"""The Kaggle layout of Fashion Product Images: a folder with `styles.csv` and `images/<id>.jpg`."""
+"""The Kaggle layout of Fashion Product Images: `styles.csv`, `images/<id>.jpg`, and in the large one `styles/`."""
 
+import json
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
@@ -8,18 +11,24 @@ from common.errors import InputError
 from common.formats.source import Source
 
 CAPTION, ID = "productDisplayName", "id"
+NO_TEXT = ("style", "script")
+"""Elements of HTML whose content is not shown."""
 
 
 def matches(path: Path) -> bool:
     return (path / "styles.csv").is_file()
 
 
-def read(path: Path) -> Source:
+def read(path: Path, caption: str = "title") -> Source:
     """Read the folder. Titles hold unescaped commas, so a line is split at the first nine only.
 
+    Args:
+        path: of the folder.
+        caption: "title", "description" (rows without one have no caption) or "both" (two captions an image).
+
     Raises:
-        InputError: styles.csv has no header with `id` first and `productDisplayName` last, or
-            there is no images/ folder.
+        InputError: styles.csv has no header with `id` first and `productDisplayName` last, there is no images/
+            folder, or descriptions are asked for and there is no styles/ folder.
     """
     styles = path / "styles.csv"
     if not (path / "images").is_dir():
@@ -44,11 +53,71 @@ def read(path: Path) -> Source:
         places.append(f"line {number}")
     frame = pd.DataFrame(rows, columns=header, dtype=str)
     frame["image"] = frame[ID] + ".jpg"
+    if caption != "title":
+        frame, places = described(path / "styles", frame, places, caption == "both")
     source = Source(path, frame, places, path / "images", unusable, columns=columns())
     source.found.append("Kaggle folder, styles.csv and images/")
     if with_comma:
         source.found.append(f"titles with an unescaped comma, read whole: {with_comma}")
     return source
+
+
+def described(folder: Path, frame: pd.DataFrame, places: list[str], both: bool) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with their descriptions in place of their titles, or with both, one below the other."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; descriptions stand in styles/<id>.json of the large data set")
+    # an id that is no name of a file has none
+    texts = [description(folder / f"{name}.json") if re.fullmatch(r"[\w-]{1,99}", name) else "" for name in frame[ID]]
+    other = frame.assign(**{CAPTION: texts})
+    if not both:
+        return other, places
+    numbers = [number for number, text in enumerate(texts) if text]
+    whole = pd.concat([frame, other.iloc[numbers]], ignore_index=True)
+    return whole, places + [f"{places[number]}, description" for number in numbers]
+
+
+def description(file: Path) -> str:
+    """The text of a product's description, "" where it has none.
+
+    Raises:
+        InputError: the file is not JSON.
+    """
+    if not file.is_file():
+        return ""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8-sig"))
+        for key in ("data", "productDescriptors", "description", "value"):
+            value = value.get(key) if isinstance(value, dict) else None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not JSON ({error})") from None
+    return shown_text(value) if isinstance(value, str) else ""
+
+
+def shown_text(html: str) -> str:
+    """What a browser would show of HTML, on one line."""
+    parser = ShownText()
+    parser.feed(html)
+    parser.close()
+    return re.sub(r"\s+", " ", "".join(parser.found)).strip()
+
+
+class ShownText(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.hidden += tag in NO_TEXT
+        self.found.append(" ")  # elements part words; hardly one is inside a word
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden = max(0, self.hidden - (tag in NO_TEXT))
+        self.found.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.found.append(data)
 
 
 def columns() -> dict[str, str]:

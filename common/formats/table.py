@@ -43,9 +43,12 @@ def read_text(path: Path) -> tuple[str, str]:
     content = path.read_bytes()
     if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise InputError(f"{path}: the file is empty; expected a header line and a line a product")
-    for encoding in ("utf-8-sig", "cp1252"):
+    encodings = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = {"utf-16": "UTF-16"}
+    for encoding, name in encodings.items():
         try:
-            return content.decode(encoding), "UTF-8" if encoding == "utf-8-sig" else "Windows-1252"
+            return content.decode(encoding), name
         except UnicodeDecodeError:
             continue
     raise InputError(f"{path}: the encoding is neither UTF-8 nor Windows-1252; save the file as UTF-8")
@@ -110,7 +113,7 @@ def read_jsonl(path: Path, text: str) -> Source:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # a number of thousands of digits, brackets in brackets
             row = None
         if not isinstance(row, dict):
             unusable.append(("not a JSON object", f"line {number}"))

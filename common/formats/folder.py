@@ -1,0 +1,49 @@
+"""A folder of images, each with its captions beside it in a text file of the same name, one a line."""
+
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from common.errors import InputError
+from common.formats.source import Source
+
+Image.init()
+SUFFIXES = frozenset(Image.EXTENSION)
+
+
+def images_in(path: Path) -> list[Path]:
+    """The image files in a folder and those below it, in the order of their names."""
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+
+
+def matches(path: Path) -> bool:
+    """Whether some image has a text file beside it."""
+    return path.is_dir() and any(image.with_suffix(".txt").is_file() for image in images_in(path))
+
+
+def read(path: Path) -> Source:
+    """Read the folder; several images in one folder below it are of one product, those at the top of one each.
+
+    Raises:
+        InputError: a text file is not UTF-8.
+    """
+    rows, unusable = [], []
+    for image in images_in(path):
+        name, text = image.relative_to(path), image.with_suffix(".txt")
+        if not text.resolve().is_relative_to(path.resolve()):
+            unusable.append((f"{text.name} is a link out of the folder", str(name)))
+            continue
+        try:
+            captions = text.read_text(encoding="utf-8-sig").splitlines() if text.is_file() else None
+        except UnicodeDecodeError as error:
+            raise InputError(f"{text}: the encoding is not UTF-8 ({error.reason}); save the file as UTF-8") from None
+        if captions is None:
+            unusable.append((f"no {image.stem}.txt beside the image", str(name)))
+            continue
+        product = name.parent if name.parent.name else name.with_suffix("")
+        rows += [(str(product), str(name), caption) for caption in captions or [""]]
+    frame = pd.DataFrame(rows, columns=["id", "image", "caption"], dtype=str)
+    places = frame["image"].tolist()
+    columns = {name: name for name in frame}
+    return Source(path, frame, places, path, unusable, ["folder of images, each with a .txt file"], columns)
