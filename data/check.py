@@ -1,0 +1,92 @@
+"""Look at a catalogue before you train on it: what is there, what is wrong, what will be used and how it is split.
+
+Prints one screen and draws a sheet of random pairs. Nothing is changed; `data/audit.py` looks closer.
+"""
+
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+
+from common.errors import InputError, run_script
+from common.options import ROOT
+from data.choice import Choice
+
+if TYPE_CHECKING:
+    from common.batches import Data
+
+LONGEST = 10
+SHOWN = 110
+"""Letters of a long caption that are printed."""
+SHEET = (5, 8)
+"""Rows and columns of pictures."""
+PICTURE_SIZE = (160, 120)
+"""(height, width) in pixels"""
+
+
+@dataclass(frozen=True)
+class Options(Choice):
+    output: Path | None = None
+    """PNG file to draw 40 random pairs to (None: runs/check-<catalogue>.png in the repository)."""
+    seed: int = 0
+    """Of the choice of pairs."""
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    # imported only now, so that --help and a mistyped option answer at once
+    from common.batches import load_data
+    from common.images import THUMBNAIL
+    from data.sample import make_sample
+
+    chosen = options.options()
+    output = (options.output or ROOT / "runs" / f"check-{chosen.data.stem}.png").expanduser()
+    if output.suffix.lower() != ".png" or output.is_dir():
+        raise InputError(f"--output {output}: expected the name of a .png file")
+    data = load_data(chosen, THUMBNAIL, make_sample)
+    rows = data.catalogue.rows
+    lengths = rows["caption"].map(len)
+    print(f"  captions: {lengths.min()} to {lengths.max():,} letters, half of them up to {lengths.median():.0f}")
+    print(f"the {min(LONGEST, rows['caption'].nunique())} longest captions:")
+    longest = rows.assign(length=lengths).drop_duplicates("caption").nlargest(LONGEST, "length")
+    for row in longest.itertuples():
+        shown = row.caption if len(row.caption) <= SHOWN else row.caption[:SHOWN] + "..."
+        print(f"  {row.length:>7,} letters, {data.catalogue.places[row.place]}: {shown}")
+    draw_sheet(data, options.seed, output)
+    print(f"{SHEET[0] * SHEET[1]} random pairs: {output}")
+
+
+def draw_sheet(data: "Data", seed: int, file: Path) -> None:
+    """Draw random pairs of image and caption, each with its split."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from common.files import replacing
+    from common.images import read_image
+
+    catalogue = data.catalogue
+    count, columns = SHEET
+    chosen = catalogue.rows.sample(min(count * columns, len(catalogue.rows)), random_state=seed)
+    figure, axes = pyplot.subplots(count, columns, figsize=(16, 15), layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, row in zip(axes.flat, chosen.itertuples(), strict=False):
+        pixels, _, _ = read_image(catalogue.image_source(row.image), PICTURE_SIZE)
+        axis.imshow(pixels)
+        caption = textwrap.fill(textwrap.shorten(row.caption, 90, placeholder=" ..."), 24)
+        axis.set_title(f"{data.splits.of_row[row.Index]}: {caption}", fontsize=8, wrap=True, parse_math=False)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as part:
+        figure.savefig(part, dpi=100, format="png")
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    run_script(main)
