@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
 from benchmarks import repeat
 from common.options import eval_command_line, train_command_line
+from data import check, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
@@ -49,6 +51,17 @@ def test_training_commands_parse(model, monkeypatch):
     assert found, f"no README shows how to train {model}"
     for arguments in found:
         parse_training(model, arguments, monkeypatch)
+
+
+def test_the_commands_that_get_and_check_a_catalogue_parse():
+    table = re.findall(r"`python data/prepare.py ([^`]+)`", (ROOT / "data" / "README.md").read_text(encoding="utf-8"))
+    asked = [*commands("data/prepare.py"), *map(shlex.split, table)]
+    assert {words[0] for words in asked} == {"urls", "hub", "indian-fashion"}
+    for words in asked:
+        tyro.cli(prepare.Command, args=words)
+    assert commands("data/check.py")
+    for words in commands("data/check.py"):
+        tyro.cli(check.Options, args=words)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -1,0 +1,75 @@
+"""Data sets of parquet files from the Hugging Face hub."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+from common.errors import InputError
+from common.files import is_disk_full, remove_leftovers, write_atomically
+
+SOURCE = "source.json"
+
+
+def fetch(name: str, revision: str, folder: Path) -> None:
+    """Download the parquet files of a data set at one commit, and check them against what the hub says of them.
+
+    A second call goes on with the commit of the first. HF_ENDPOINT names another hub.
+
+    Raises:
+        InputError: there is no such data set or revision, no hub can be reached, the folder holds something else, or
+            a file is not what the hub has.
+    """
+    kept = folder / SOURCE
+    remove_leftovers(folder)
+    if kept.is_file():
+        source = json.loads(kept.read_text(encoding="utf-8"))
+        if source["name"] != name or revision not in ("main", source["asked"], source["commit"]):
+            raise InputError(f"{folder}: holds {source['name']} at {source['commit']}; name another --output")
+    elif folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: not empty and no download of this script; name another --output")
+    else:
+        source = None
+    try:
+        api = HfApi()
+        asked = source["commit"] if source else revision
+        info = api.dataset_info(name, revision=asked, files_metadata=True)
+        files = {entry.rfilename: entry for entry in info.siblings if entry.rfilename.endswith(".parquet")}
+        if not files:
+            raise InputError(f"{name}: no parquet file in this data set")
+        write_atomically_in(folder, {"name": name, "asked": revision, "commit": info.sha})
+        print(f"{name} at {info.sha}: {len(files)} files, {sum(e.size or 0 for e in files.values()) / 1e9:,.2f} GB")
+        for file in files:
+            hf_hub_download(name, file, repo_type="dataset", revision=info.sha, local_dir=folder)
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise InputError(f"{name}: no such data set or revision on the hub ({first_line(error)})") from None
+    except (HTTPError, OSError) as error:  # OSError: of a file that is not as long as it should be, too
+        if is_disk_full(error):
+            raise
+        raise InputError(f"{name}: the hub could not be reached or broke off ({first_line(error)}); "
+                         "start again to go on") from None  # fmt: skip
+    for file, entry in files.items():
+        verify(folder / file, entry)
+    folders = sorted({(folder / file).parent for file in files})
+    print(f"checked; use it with --data {' or '.join(map(str, folders))}")
+
+
+def write_atomically_in(folder: Path, source: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / SOURCE, json.dumps(source))
+
+
+def verify(file: Path, entry: object) -> None:
+    """Raise an `InputError` if a file has another size or content than the hub's."""
+    expected = entry.lfs.sha256 if entry.lfs else None
+    with file.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest() if expected else None
+    if (entry.size is not None and file.stat().st_size != entry.size) or found != expected:
+        file.unlink()
+        raise InputError(f"{file}: not the file that the hub has, so it was removed; start again to fetch it anew")
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
