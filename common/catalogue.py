@@ -260,11 +260,11 @@ def inside(folder: Path) -> Callable[[Path], bool]:
 
     def is_inside(path: Path) -> bool:
         try:
-            real = os.path.join(real_folder(path.parent), path.name)
-            real = os.path.realpath(real) if path.name == ".." or os.path.islink(real) else real
+            real = Path(real_folder(path.parent)) / path.name
+            real = Path(os.path.realpath(real)) if path.name == ".." or real.is_symlink() else real
         except (OSError, ValueError):  # no path at all, which `is_file` finds out
             return True
-        return real == root or real.startswith(os.path.join(root, ""))
+        return real.is_relative_to(root)
 
     return is_inside
 
