@@ -7,12 +7,14 @@ import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from catalogues import KAGGLE_HEADER, drawing, write_parquet
 
 from common.catalogue import Catalogue, open_catalogue
 from common.errors import InputError
+from common.splits import split_catalogue
 
 PICTURE = drawing("red", "disc", "white")
 PAIRS = [("a.jpg", "red shoe"), ("b.jpg", "blue hat"), ("c.jpg", "grey bag")]
@@ -409,11 +411,36 @@ def test_real_parquet(fashion_data):
     ]
 
 
-def test_real_kaggle_folder(fashion_data, tmp_path_factory):
+@pytest.fixture(scope="module")
+def real_folder(fashion_data, tmp_path_factory):
     unpacked = tmp_path_factory.mktemp("real")
     with tarfile.open(fashion_data / "fashion-product-images-224.tar") as archive:
         archive.extractall(unpacked, filter="data")
-    folder = unpacked / "fashion-product-images-224"
+    return unpacked / "fashion-product-images-224"
+
+
+def test_the_same_products_from_a_folder_and_from_parquet(fashion_data, real_folder):
+    """Equal captions and attributes, and the same groups and splits of them, in whatever order they come."""
+    found = {}
+    for path in (real_folder, fashion_data / "fashion-product-images-small.parquet"):
+        catalogue = open_catalogue(path)
+        rows = catalogue.rows.astype(dict.fromkeys(catalogue.attributes, str)).drop(columns=["image", "place"])
+        found[path] = rows.set_index("product")
+    folder, parquet = found.values()
+    both = folder.index.intersection(parquet.index)
+    assert len(folder) == 9_003 and len(both) == 8_993
+    pd.testing.assert_frame_equal(folder.loc[both], parquet.loc[both], check_like=True)
+    splits = []
+    for rows in (folder.loc[both], parquet.loc[parquet.index.isin(both)]):
+        rows = rows.reset_index().assign(image=range(len(both)))
+        split = split_catalogue(rows, np.arange(len(rows)))
+        names = rows["product"].iloc[split.group].to_numpy()
+        splits.append(pd.DataFrame({"split": list(split.of_row), "group": names}, index=rows["product"]))
+    pd.testing.assert_frame_equal(splits[0], splits[1].loc[both])
+
+
+def test_real_kaggle_folder(real_folder):
+    folder = real_folder
     catalogue = open_catalogue(folder)
     assert len(catalogue.rows) == catalogue.image_count == 9_003
     assert left_out(catalogue) == {"the image file does not exist": [f"line {line}" for line in range(9005, 9011)]}
