@@ -62,8 +62,9 @@ class Hub:
     """Owner and name."""
     output: Path = tyro.MISSING
     """Folder to write; name it, or its data/, with --data."""
-    revision: str = "main"
-    """Branch, tag or commit; the commit that it stands for at the first call is kept for the next ones."""
+    revision: str | None = None
+    """Branch, tag or commit; the commit that it stands for at the first call is kept for the next ones
+    (None: the commit that this project names for the data sets of data/README.md, else the main branch)."""
 
 
 Command = (

@@ -14,6 +14,8 @@ import pytest
 from catalogues import tiny_catalogue
 
 from common.catalogue import open_catalogue
+from common.errors import InputError
+from data.hub import PINNED, fetch
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME, COMMIT = "someone/fashion", "0123456789abcdef0123456789abcdef01234567"
@@ -121,6 +123,22 @@ def test_a_data_set_is_fetched_at_one_commit_and_not_twice(hub, tmp_path):
     contents = [key for key in hub.asked if key.startswith("GET") and "resolve" in key]
     assert contents and all(hub.asked[key] == fetched[key] for key in contents), "no file was fetched again"
     assert not (folder / "README.md").exists()
+
+
+@pytest.mark.parametrize(("name", "revision", "asked"), [
+    (NAME, None, "main"), (NAME, "v2", "v2"),
+    ("Marqo/KAGL", None, PINNED["Marqo/KAGL"]), ("Marqo/KAGL", "main", "main"),
+])  # fmt: skip
+def test_known_data_sets_are_asked_for_at_a_commit(name, revision, asked, tmp_path, monkeypatch):
+    def dataset_info(_, name, revision, files_metadata):
+        asked_for.append((name, revision))
+        raise OSError("enough")
+
+    asked_for = []
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", dataset_info)
+    with pytest.raises(InputError, match="the hub could not be reached or broke off"):
+        fetch(name, revision, tmp_path / "fashion")
+    assert asked_for == [(name, asked)] and all(len(commit) == 40 for commit in PINNED.values())
 
 
 def test_an_answer_that_is_cut_off_is_completed(hub, tmp_path):
