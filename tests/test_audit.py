@@ -268,7 +268,7 @@ def test_without_links_is_the_split_by_equal_files(tmp_path):
     found = audit(data, smallest_side=32)
     assert found["near_duplicates_across"].count == 0 and found["near_duplicates_inside"].count == 20
     finding = found["near_duplicates_across_without_links"]
-    a, b = (assign(np.array([f"{kind}{number}" for number in range(20)])) for kind in "ab")
+    a, b = (assign(pd.Series([f"{kind}{number}" for number in range(20)]), np.arange(20)) for kind in "ab")
     assert finding.count == (a != b).sum() > 0 and finding.cases == []
     assert audit(with_split(data, a1="test"), smallest_side=32)["near_duplicates_across_without_links"] == finding
     remove_caches(path)
