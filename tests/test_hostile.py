@@ -197,7 +197,7 @@ CASES = {
     # images
     "image of no bytes": Case(third_image(b""), undecodable("cannot identify image file")),
     "JPEG cut off": Case(third_image(PICTURE[:-100]), undecodable("image file is truncated")),
-    "PNG cut off": Case(third_image(encoded(SQUARES, "PNG")[:900]), undecodable("image file is truncated|.*")),
+    "PNG cut off": Case(third_image(encoded(SQUARES, "PNG")[:900]), undecodable("image file is truncated")),
     "web page as an image": Case(third_image(b"<!DOCTYPE html><p>404"), undecodable("cannot identify image file")),
     "text as an image": Case(third_image(b"red disc\n" * 99), undecodable("cannot identify image file")),
     "SVG": Case(third_image(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), undecodable("cannot identify image file")),
@@ -205,7 +205,7 @@ CASES = {
         lambda folder: third_image(bomb(20_000))(folder),
         undecodable(r"Image size .*400000000 pixels.* exceeds limit.*"),
     ),
-    "header of an image alone": Case(third_image(PICTURE[:20]), undecodable(".*")),
+    "header of an image alone": Case(third_image(PICTURE[:20]), undecodable("cannot identify image file")),
     "CMYK": Case(third_image(encoded(Image.new("CMYK", (24, 32), (0, 99, 99, 0))))),
     "16 bits": Case(third_image(encoded(Image.fromarray(np.full((32, 24), 30_000, np.uint16)), "PNG"))),
     "grey": Case(third_image(encoded(SQUARES))),
