@@ -20,9 +20,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from common.catalogue import digest
 from common.errors import InputError, run_script
 from common.files import write_atomically
+from common.hashing import digest
 from common.monitoring import DIRECTIONS
 from common.options import ROOT
 from common.recall import CUTOFFS

@@ -1,24 +1,23 @@
 """A catalogue: products, their images, captions and attributes."""
 
-import hashlib
 import json
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.captions import fold
-from common.columns import AT_ONCE, TEXT, categories, first_equal, hashes, pieces, squeeze, tidied
+from common.columns import TEXT, categories, first_equal, hashes, pieces, squeeze, tidied, without_lists
+from common.containment import inside, is_file
 from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import deepfashion, fashion_gen, folder, hm, kaggle, parquet, table
 from common.formats.source import Source, StoredImages
+from common.hashing import hashed, json_list
 
 FORMATS = (kaggle, hm, deepfashion, fashion_gen, parquet, table, folder)
 COMMON_NAMES = {
@@ -26,6 +25,7 @@ COMMON_NAMES = {
     "caption": ("caption", "text", "title", "productDisplayName", "description", "product_name", "name"),
     "id": ("id", "product_id", "item_ID", "item_id", "product", "sku", "article_id"),
 }  # fmt: skip
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 EXAMPLES = 3
 OUR_NAMES = ("product", "image", "caption", "place", "group")
 REPEATED = "the same product, image and caption as an earlier row"
@@ -133,7 +133,8 @@ def open_catalogue(
     report.found.append("columns: " + ", ".join(f"{what} = {name or '(none)'}" for what, name in chosen.items()))
 
     table_rows, attributes = tidy(source, chosen)
-    catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.images, len(table_rows), report)
+    count = len(source.places)  # of images, too, where they are stored: one a row
+    catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.images, count, report)
     del table_rows
     catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
     catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
@@ -156,6 +157,8 @@ def read_source(path: Path, caption: str | None) -> Source:
         raise InputError(
             f"{path}: --caption {caption} is for the Kaggle layout (styles.csv); use --caption-column NAME"
         )
+    if reader is None and path.name.lower().endswith(ARCHIVES):
+        raise InputError(f"{path}: an archive; unpack it first: python data/prepare.py unpack {path} --output FOLDER")
     if reader is None:
         raise InputError(
             f"{path}: not a catalogue; expected a folder with styles.csv and images/, a .parquet file or a "
@@ -188,10 +191,12 @@ def guess(names: list[str], candidates: tuple[str, ...]) -> str | None:
 def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, list[str]]:
     """Rows with the columns product, image (still as found), caption, place and the attributes.
 
-    The columns are taken out of the source one by one: a large catalogue is not in memory twice.
+    A list of images or captions becomes a row for each. The columns are taken out of the source one by one: a large
+    catalogue is not in memory twice.
     """
-    frame, count = source.frame.reset_index(drop=True), len(source.frame)
-    source.frame = None
+    frame = without_lists(source.frame.reset_index(drop=True), (chosen["image"], chosen["caption"]))
+    found_at, count = frame.index.to_numpy(np.int32), len(frame)
+    source.frame, frame = None, frame.reset_index(drop=True)
     attributes = {}
     for name in [name for name in frame.columns if name not in chosen.values()]:
         column = categories(frame.pop(name))
@@ -200,10 +205,10 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     result = {"product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT)}
     # the name of a file may hold two spaces
     names = tidied(frame[chosen["image"]], str.strip) if source.images is None else None
-    result["image"] = pd.Series(range(count), dtype=np.int32) if names is None else names
+    result["image"] = pd.Series(found_at) if names is None else names
     frame = frame[[chosen["caption"]]]
     result["caption"] = tidied(frame.pop(chosen["caption"]), squeeze)
-    result["place"] = pd.Series(range(count), dtype=np.int32)
+    result["place"] = pd.Series(found_at)
     result = pd.DataFrame(result | attributes, copy=False)
     # without an id every image is a product of its own
     nameless = result["product"] == ""
@@ -219,7 +224,7 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     names = catalogue.rows["image"]
     catalogue = catalogue.without(names == "", "no image named")
     is_url = catalogue.rows["image"].str.match(r"https?://", case=False)
-    catalogue = catalogue.without(is_url.astype(bool), "the image is a URL; download it and name the file")
+    catalogue = catalogue.without(is_url.astype(bool), "the image is a URL; data/prepare.py urls downloads it")
     paths = {name: folder / name for name in catalogue.rows["image"].unique()}
     is_inside = inside(folder)
     outside = {name for name, path in paths.items() if not is_inside(path)}
@@ -244,29 +249,6 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     codes = codes.astype(np.int32)
     files = [paths[name] for name in distinct]
     return replace(catalogue, rows=catalogue.rows.assign(image=codes), image_paths=files, image_count=len(files))
-
-
-def is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long for a file, or holds a zero byte
-        return False
-
-
-def inside(folder: Path) -> Callable[[Path], bool]:
-    """Tells whether a path stays in a folder, whatever `..`, absolute names and symbolic links are in it."""
-    root = os.path.realpath(folder)
-    real_folder = lru_cache(maxsize=None)(os.path.realpath)  # few folders hold many files
-
-    def is_inside(path: Path) -> bool:
-        try:
-            real = Path(real_folder(path.parent)) / path.name
-            real = Path(os.path.realpath(real)) if path.name == ".." or real.is_symlink() else real
-        except (OSError, ValueError):  # no path at all, which `is_file` finds out
-            return True
-        return real.is_relative_to(root)
-
-    return is_inside
 
 
 def repeated(table_rows: pd.DataFrame) -> np.ndarray:
@@ -299,28 +281,6 @@ def fingerprint(catalogue: Catalogue) -> str:
     table_rows = catalogue.rows[columns]
     lists = (row for piece in pieces(len(table_rows)) for row in table_rows.iloc[piece].to_numpy(object).tolist())
     return hashed(chain("[", sizes, f", {json.dumps(columns)}, ", json_list(lists), "]"))
-
-
-def digest(content: object) -> str:
-    return hashed([json.dumps(content)])
-
-
-def json_list(values: Iterable) -> Iterator[str]:
-    """The pieces of a list's JSON, which is never in memory as a whole."""
-    values, comma = iter(values), ""
-    yield "["
-    while some := list(islice(values, AT_ONCE)):
-        yield comma + json.dumps(some)[1:-1]
-        comma = ", "
-    yield "]"
-
-
-def hashed(texts: Iterable[str]) -> str:
-    """A short hash of texts put together."""
-    state = hashlib.blake2b(digest_size=8)
-    for text in texts:
-        state.update(text.encode())
-    return state.hexdigest()
 
 
 def rows(count: int) -> str:

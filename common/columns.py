@@ -4,7 +4,7 @@ A Python string takes some 60 bytes more than its letters; of ten million produc
 What has to be done in Python is done piece by piece.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import chain
 
 import numpy as np
@@ -46,6 +46,24 @@ def squeeze(text: str) -> str:
 def tidied(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
     """The column as text, "" where it is missing."""
     return mapped(column.fillna("") if column.hasnans else column, change)
+
+
+def without_lists(frame: pd.DataFrame, parted: Container[str | None]) -> pd.DataFrame:
+    """The table with a row for each value of the lists in some columns; those in other columns become one text.
+
+    The index tells which row each comes from.
+    """
+    lists = [name for name in frame if frame[name].dtype == object and frame[name].map(is_list).any()]
+    for name in lists:
+        if name in parted:
+            frame = frame.explode(name)
+        else:
+            frame[name] = frame[name].map(lambda value: ", ".join(filter(None, value)) if is_list(value) else value)
+    return frame
+
+
+def is_list(value: object) -> bool:
+    return isinstance(value, list)
 
 
 def categories(column: pd.Series) -> pd.Series:

@@ -9,7 +9,6 @@ from typing import Any
 
 from common.batches import Data, Texts, load_data
 from common.captions import describe_unknown
-from common.catalogue import digest
 from common.checkpoints import TRAIN_PRODUCTS, load_model
 from common.devices import choose_device
 from common.devices import describe as describe_device
@@ -17,6 +16,7 @@ from common.embedding import Embedded, embed_images, embed_texts
 from common.errors import InputError
 from common.files import replacing, write_atomically
 from common.gallery import Gallery
+from common.hashing import digest
 from common.options import EvalOptions, read_config, with_recorded_data
 from common.report import comparison, fg101, graded, ledger, pages, probes, relevance, robustness, slices
 from common.report.intervals import figure_intervals

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.batches import Texts, take
-from common.catalogue import digest
 from common.devices import encoding_in
 from common.files import kept_array
+from common.hashing import digest
 from common.loading import load, workers_for
 from common.processes import first_on_machine_first
 from common.session import Session

@@ -21,10 +21,11 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from common.catalogue import Catalogue, digest
+from common.catalogue import Catalogue
 from common.devices import send
 from common.errors import InputError
 from common.files import CACHE_FOLDER, remove_older, replacing, reserve
+from common.hashing import digest
 
 WHITE = (255, 255, 255)
 THUMBNAIL = (32, 32)

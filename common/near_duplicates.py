@@ -13,9 +13,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from common.catalogue import Catalogue, digest
+from common.catalogue import Catalogue
 from common.columns import first_equal
 from common.files import kept_array
+from common.hashing import digest
 from common.images import THUMBNAIL, DecodedImages, open_images
 
 HASH_DISTANCE = 4

@@ -10,8 +10,8 @@ from gensim.models.callbacks import CallbackAny2Vec
 from tqdm import tqdm
 
 from common.captions import UNKNOWN, Vocabulary, words
-from common.catalogue import digest, hashed, json_list
 from common.files import kept_array
+from common.hashing import digest, hashed, json_list
 
 
 def word_vectors(vocabulary: Vocabulary, captions: Sequence[str], settings: Any) -> np.ndarray:

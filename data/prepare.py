@@ -1,8 +1,10 @@
-"""Get a catalogue ready for --data: download the images that a table names by URL, or a data set from the hub.
+"""Get a catalogue ready for --data: download the images that a table names by URL or a data set of the hub, or
+unpack an archive.
 
     python data/prepare.py indian-fashion --links indian_fashion.csv --output data/indian-fashion
     python data/prepare.py urls shop.csv --output data/shop
     python data/prepare.py hub ashraq/fashion-product-images-small --output data/fashion-small
+    python data/prepare.py unpack archive.zip --output data/fashion
 
 Start it again with the same words to go on where it was stopped.
 """
@@ -46,7 +48,7 @@ class IndianFashion(Download):
 
 @dataclass(frozen=True)
 class Urls(Download):
-    """A table of your own whose image column holds URLs (.csv, .tsv or .jsonl)."""
+    """A table of your own whose image column holds URLs (.csv, .tsv, .jsonl or .parquet)."""
 
     table: tyro.conf.Positional[Path] = tyro.MISSING
     """The table."""
@@ -67,10 +69,21 @@ class Hub:
     (None: the commit that this project names for the data sets of data/README.md, else the main branch)."""
 
 
+@dataclass(frozen=True)
+class Unpack:
+    """An archive of a data set (.zip, .tar, .tar.gz, ...); links, and names that lead out of the folder, stay in it."""
+
+    archive: tyro.conf.Positional[Path]
+    """The archive."""
+    output: Path = tyro.MISSING
+    """Folder to write; what is there stays as it is."""
+
+
 Command = (
     Annotated[IndianFashion, tyro.conf.subcommand("indian-fashion")]
     | Annotated[Urls, tyro.conf.subcommand("urls")]
     | Annotated[Hub, tyro.conf.subcommand("hub")]
+    | Annotated[Unpack, tyro.conf.subcommand("unpack")]
 )
 
 
@@ -81,6 +94,8 @@ def main() -> None:
         from data.hub import fetch
 
         fetch(command.name, command.revision, command.output.expanduser())
+    elif isinstance(command, Unpack):
+        unpack_catalogue(command.archive, command.output.expanduser())
     elif isinstance(command, IndianFashion):
         prepare_table(command, command.links, "link")
     else:
@@ -96,8 +111,9 @@ def prepare_table(command: Download, file: Path, image_column: str | None) -> No
     import pandas as pd
 
     from common.catalogue import COMMON_NAMES, guess
+    from common.columns import without_lists
     from common.files import write_atomically
-    from common.formats import table
+    from common.formats import parquet, table
     from data.download import LOG, download
 
     if not file.is_file():
@@ -106,13 +122,15 @@ def prepare_table(command: Download, file: Path, image_column: str | None) -> No
     if output.exists() and any(output.iterdir()) and not (output / LOG).is_file():
         raise InputError(f"{output}: not empty and no download of this script, so it stays as it is; "
                          "name another folder with --output")  # fmt: skip
-    source = table.read(file)
+    source = (parquet if parquet.matches(file) else table).read(file)
     frame = source.frame
     names = list(frame.columns)
     column = image_column or guess(names, COMMON_NAMES["image"])
     if column not in names:
         wanted = f"column '{image_column}'" if image_column else "image column"
         raise InputError(f"{file}: no {wanted} found among {names}; name it with --image-column NAME")
+    frame = without_lists(frame, (column, guess(names, COMMON_NAMES["caption"])))
+    found_at, frame = frame.index, frame.reset_index(drop=True)
     urls = frame[column].fillna("").str.strip()
     named = urls.str.match(r"https?://", case=False).astype(bool)
     if not named.any():
@@ -131,11 +149,11 @@ def prepare_table(command: Download, file: Path, image_column: str | None) -> No
     address = "url" if "url" not in frame else "image url"
     new = frame[got].drop(columns=column).assign(**{name: files, address: urls[got]})
     write_atomically(output / CATALOGUE, new.to_csv(index=False, quoting=csv.QUOTE_ALL))
-    places = pd.Series(list(source.places), dtype=object)
+    places = pd.Series([source.places[number] for number in found_at], dtype=object)
     missing = pd.DataFrame({"place": places[failed], "url": urls[failed], "reason": urls[failed].map(found.failures)})
     write_atomically(output / FAILURES, missing.to_csv(index=False))
 
-    print(f"{file}: {len(frame) + len(source.unusable):,} rows, {urls[named].nunique():,} distinct URLs")
+    print(f"{file}: {len(source.places) + len(source.unusable):,} rows, {urls[named].nunique():,} distinct URLs")
     print(f"  {int(got.sum()):,} rows with an image, {files.nunique():,} images: {output / CATALOGUE}")
     for reason, count in lost.most_common():
         print(f"  left out {count:,}: {reason}")
@@ -145,6 +163,39 @@ def prepare_table(command: Download, file: Path, image_column: str | None) -> No
         print(f"  listed in {output / FAILURES}; to ask for them again: --retry-failed")
     if not got.any():
         raise InputError(f"{output}: none of the images could be downloaded")
+
+
+def unpack_catalogue(archive: Path, output: Path) -> None:
+    """Unpack an archive, and say what it holds and what was left in it.
+
+    Raises:
+        InputError: there is no such archive, it is broken, or nothing of it can be used.
+    """
+    from common.catalogue import ARCHIVES, FORMATS
+    from common.formats import table
+    from data.unpack import unpack
+
+    if not archive.is_file():
+        raise InputError(f"{archive}: no such file; give the archive to unpack")
+    done = unpack(archive, output)
+    files = done.written + done.there
+    size = sum(file.stat().st_size for file in files)
+    there = f", {len(done.there):,} of them were there already" if done.there else ""
+    print(f"{archive}: {len(files):,} files, {size / 1e6:,.1f} MB, in {output}{there}")
+    for reason, names in done.left_out.items():
+        shown = "; ".join(names[:EXAMPLES]) + ("; ..." if len(names) > EXAMPLES else "")
+        print(f"  left out {len(names):,}: {reason} ({shown})")
+    if not files:
+        raise InputError(f"{archive}: nothing in it could be unpacked")
+    for file in files:
+        if file.name.lower().endswith(ARCHIVES):
+            print(f"  an archive in the archive: {file}; unpack it, too")
+    folders = {folder for file in files for folder in file.parents if folder.is_relative_to(output)}
+    tables = [file for file in files if table.matches(file)]
+    candidates = sorted([*folders, *tables], key=lambda path: (len(path.parts), path))
+    found = next((path for path in candidates if any(reader.matches(path) for reader in FORMATS)), None)
+    unknown = "none of the layouts of data/README.md was found in it; is more to be unpacked?"
+    print(f"use it with --data {found}" if found else unknown)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from catalogues import KAGGLE_HEADER, drawing, write_parquet
 
 from common.catalogue import Catalogue, open_catalogue
 from common.errors import InputError
+from common.images import open_images
 from common.splits import split_catalogue
 
 PICTURE = drawing("red", "disc", "white")
@@ -247,7 +250,7 @@ def test_fingerprint_moves_with_the_data_and_not_with_its_place(tmp_path):
         ("shop.csv", 'image,caption\na.jpg,"x\n\ny"\nb.jpg,"x\nz",y\nc.jpg\n',
          {"3 columns instead of 2": ["line 5"], "1 columns instead of 2": ["line 7"]}),
         ("shop.csv", 'image,caption\nhttps://x.org/a.jpg,x\nHTTP://x.org/b.jpg,"y\nz"\na.jpg,x\n',
-         {"the image is a URL; download it and name the file": ["line 2", "line 3"]}),
+         {"the image is a URL; data/prepare.py urls downloads it": ["line 2", "line 3"]}),
         ("shop.csv", "image,caption\na.jpg,x\na.jpg,x\na.jpg,y\n",
          {"the same product, image and caption as an earlier row": ["line 3"]}),
         ("shop.jsonl", '{"image": "a.jpg", "caption": "x"}\n{broken\n[1]\n{"image": "b.jpg"}\n{"caption": null}\n',
@@ -382,12 +385,88 @@ def test_kaggle_with_another_header(tmp_path, header):
         open_catalogue(tmp_path)
 
 
-@pytest.mark.parametrize("image", ["a.jpg", {"file": b"", "path": None}, None])
-def test_parquet_without_an_image_struct(tmp_path, image):
-    frame = pd.DataFrame({"id": [1], "text": ["x"]} | ({"image": [image]} if image else {}))
-    frame.to_parquet(tmp_path / "shop.parquet")
-    with pytest.raises(InputError, match=r"shop.parquet: expected a column 'image' of \{bytes, path\}"):
+@pytest.mark.parametrize(
+    ("column", "image", "message"),
+    [
+        ("image", "a.jpg", "none of its images exists .looked for 1.; the first would be .*a.jpg"),
+        ("image", {"file": b"", "path": None}, "none of its images exists"),
+        (
+            "image",
+            "https://shop.example/a.jpg",
+            "left out 1 row: the image is a URL; data/prepare.py urls downloads it",
+        ),
+        ("photo", "a.jpg", r"no image column found among \['id', 'text', 'photo'\]; name it with --image-column"),
+    ],
+)
+def test_parquet_without_images(tmp_path, column, image, message):
+    pd.DataFrame({"id": [1], "text": ["x"], column: [image]}).to_parquet(tmp_path / "shop.parquet")
+    with pytest.raises(InputError, match=message) as raised:
         open_catalogue(tmp_path / "shop.parquet")
+    assert "shop.parquet" in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["names", "bytes", "other struct"])
+def test_parquet_with_images_by_name_by_bytes_or_under_another_name(tmp_path, kind):
+    """The third image is missing; the captions are lists, the years have gaps."""
+    contents = [drawing("red", "disc", "white"), drawing("blue", "disc", "white"), None]
+    images = {
+        "names": ["images/0.jpg", "images/1.jpg", None],
+        "bytes": contents,
+        "other struct": [content and {"bytes": content, "path": None} for content in contents],
+    }[kind]
+    (tmp_path / "images").mkdir()
+    for number, content in enumerate(contents[:2]):
+        (tmp_path / "images" / f"{number}.jpg").write_bytes(content)
+    rows = {"caption": [["red disc", "a disc"], ["blue disc"], ["none"]], "tags": [["a", "b"], [], None],
+            "year": [2011.0, None, 2012.0]}  # fmt: skip
+    column = "picture" if kind == "other struct" else "image"
+    (tmp_path / "shards").mkdir()
+    for number in range(2):
+        part = {name: values[2 * number : 2 * number + 2] for name, values in (rows | {column: images}).items()}
+        kinds = {"caption": pa.list_(pa.string()), "tags": pa.list_(pa.string()), "year": pa.float64()}
+        stored = {"names": pa.string(), "bytes": pa.binary()}.get(
+            kind, pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        )
+        table = pa.table(part, schema=pa.schema(kinds | {column: stored}))
+        pq.write_table(table, tmp_path / "shards" / f"{number}.parquet")
+    catalogue = open_catalogue(tmp_path / "shards", image_root=tmp_path if kind == "names" else None)
+    images = open_images(catalogue, (32, 24), tmp_path / "cache")
+    kept = catalogue.rows[catalogue.rows["caption"] != "none"]
+    assert kept["caption"].tolist() == ["red disc", "a disc", "blue disc"] and kept["image"].tolist() == [0, 0, 1]
+    assert kept["tags"].tolist() == ["a, b", "a, b", ""] and kept["year"].astype(str).tolist() == ["2011", "2011", ""]
+    assert [catalogue.places[place] for place in kept["place"]] == [
+        "0.parquet, row 0", "0.parquet, row 0", "0.parquet, row 1",
+    ]  # fmt: skip
+    assert catalogue.image_source(1) == (tmp_path / "images" / "1.jpg" if kind == "names" else contents[1])
+    red, blue = images.pixels[:2].reshape(2, -1, 3).mean(axis=1)
+    assert red[0] > blue[0] and blue[2] > red[2]
+
+
+def test_lists_of_images_and_captions_are_all_their_pairs(tmp_path):
+    rows = [
+        {"id": 7, "image": ["a.jpg", "b.jpg"], "caption": ["red shoe", "shoe"], "colours": ["red", None, "blue"]},
+        {"id": 8, "image": "c.jpg", "caption": [None, "hat", ["odd"]], "colours": []},
+        {"id": 9, "image": [], "caption": "grey bag"},
+        {"id": 10, "image": ["none.jpg", "a.jpg"], "caption": "belt", "colours": "tan"},
+    ]
+    path = put(tmp_path, "shop.jsonl", "\n".join(map(json.dumps, rows)))
+    catalogue = open_catalogue(path)
+    found = catalogue.rows.assign(file=[catalogue.image_paths[image].name for image in catalogue.rows["image"]])
+    assert found[["product", "file", "caption", "colours"]].astype(str).to_numpy().tolist() == [
+        ["7", "a.jpg", "red shoe", "red, blue"], ["7", "a.jpg", "shoe", "red, blue"],
+        ["7", "b.jpg", "red shoe", "red, blue"], ["7", "b.jpg", "shoe", "red, blue"],
+        ["8", "c.jpg", "hat", ""], ["8", "c.jpg", "['odd']", ""], ["10", "a.jpg", "belt", "tan"],
+    ]  # fmt: skip
+    assert places(catalogue) == ["line 1"] * 4 + ["line 2"] * 2 + ["line 4"]
+    assert catalogue.report.unusable == {
+        "no caption": ["line 2"], "no image named": ["line 3"], "the image file does not exist": ["line 4"],
+    }  # fmt: skip
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path):
+    path = put(tmp_path, "shop.tar.gz", b"whatever")
+    with pytest.raises(InputError, match=r"shop\.tar\.gz: an archive; unpack it first: python data/prepare.py unpack"):
+        open_catalogue(path)
 
 
 def test_shards_with_other_columns(tmp_path):

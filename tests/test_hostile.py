@@ -225,7 +225,10 @@ CASES = {
     "no image named": Case(third_name(" "), r"left out 1 row: no image named \(line 5\)"),
     "a name too long for a file": Case(third_name("images/" + 5000 * "a" + ".jpg"), GONE),
     "a zero byte in the name": Case(third_name("images/a\0b.jpg"), GONE),
-    "URL": Case(third_name("https://shop.example/3.jpg"), "left out 1 row: the image is a URL; download it"),
+    "URL": Case(
+        third_name("https://shop.example/3.jpg"),
+        "left out 1 row: the image is a URL; data/prepare.py urls",
+    ),
     "up and out of the folder": Case(third_name("../outside.jpg"), OUTSIDE),
     "up, out and by another way": Case(third_name("images/../../outside.jpg"), OUTSIDE),
     "absolute, outside": Case(third_name("{outside}"), OUTSIDE),

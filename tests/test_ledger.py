@@ -8,8 +8,8 @@ import pytest
 from tiny_runs import evaluate, train, use_patches
 
 from assets import write_results
-from common.catalogue import digest
 from common.errors import InputError
+from common.hashing import digest
 from common.report import ledger
 
 DIRECTIONS = ("image_to_text", "text_to_image")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from common import near_duplicates as module
-from common.catalogue import digest, open_catalogue
+from common.catalogue import open_catalogue
 from common.files import CACHE_FOLDER
+from common.hashing import digest
 from common.images import open_images
 from common.near_duplicates import close_hashes, colour_distance, near_duplicates, photographs, similar_outlines
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.batches import load_data
-from common.catalogue import digest
 from common.files import CACHE_FOLDER
+from common.hashing import digest
 from common.options import CatalogueOptions
 
 MODELS = ("deep_cmpl", "siamese", "correlational")

@@ -101,8 +101,10 @@ def read_delimited(path: Path, text: str, delimiter: str) -> Source:
     return Source(path, pd.DataFrame(rows, columns=header, dtype=str), lines, path.parent, unusable)
 
 
-def as_text(value: object) -> str | None:
-    """A JSON value as text; half of a surrogate pair, which no file could hold, becomes a question mark."""
+def as_text(value: object) -> str | list[str | None] | None:
+    """A JSON value as text, or a list as texts; half of a surrogate pair, which no file could hold, becomes "?"."""
+    if isinstance(value, list):
+        return [str(as_text(some)) if isinstance(some, list) else as_text(some) for some in value]
     return None if value is None or value != value else str(value).encode("utf-8", "replace").decode()
 
 
