@@ -23,7 +23,8 @@ from PIL import Image
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from common.files import make_durable, part_name, remove_leftovers
+from common.errors import DiskFull
+from common.files import describe_full_disk, is_disk_full, make_durable, part_name, remove_leftovers
 from common.images import BROKEN_IMAGE, THUMBNAIL, decode
 from data.limits import Limits
 
@@ -78,7 +79,7 @@ def download(urls: Iterable[str], folder: Path, limits: Limits, retry_failed: bo
         retry_failed: whether to ask again for what failed before.
 
     Raises:
-        OSError: a file cannot be written. What was fetched before stays.
+        DiskFull, OSError: a file cannot be written. What was fetched before stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LOG).touch()  # first of all: by it a later call knows the folder for its own
@@ -261,6 +262,7 @@ def save(url: str, content: bytes, folder: Path) -> str:
 
     Raises:
         Failure: it is none.
+        DiskFull: there is no space for it.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -273,8 +275,13 @@ def save(url: str, content: bytes, folder: Path) -> str:
     suffix = {"JPEG": "jpg", "TIFF": "tif"}.get(kind, kind.lower())
     name = f"{IMAGES}/{hashlib.blake2b(url.encode(), digest_size=12).hexdigest()}.{suffix}"
     part = part_name(folder / name)
-    part = part.with_name(f"{threading.get_ident()}-{part.name}")
-    part.write_bytes(content)
-    make_durable(part)
-    part.replace(folder / name)
+    try:
+        part.write_bytes(content)
+        make_durable(part)
+        part.replace(folder / name)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if is_disk_full(error):
+            raise DiskFull(describe_full_disk(folder / name, part, len(content))) from None
+        raise
     return name

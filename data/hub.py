@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from glob import escape
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from common.errors import InputError
@@ -49,9 +50,10 @@ def fetch(name: str, revision: str | None, folder: Path) -> None:
         if not files:
             raise InputError(f"{name}: no parquet file in this data set")
         write_atomically_in(folder, {"name": name, "asked": source["asked"], "commit": info.sha})
-        print(f"{name} at {info.sha}: {len(files)} files, {sum(e.size or 0 for e in files.values()) / 1e9:,.2f} GB")
-        for file in files:
-            hf_hub_download(name, file, repo_type="dataset", revision=info.sha, local_dir=folder)
+        print(f"{name} at {info.sha}: {len(files)} files, {sum(e.size or 0 for e in files.values()) / 1e6:,.1f} MB")
+        snapshot_download(
+            name, repo_type="dataset", revision=info.sha, local_dir=folder, allow_patterns=list(map(escape, files))
+        )
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise InputError(f"{name}: no such data set or revision on the hub ({first_line(error)})") from None
     except (HTTPError, OSError) as error:  # OSError: of a file that is not as long as it should be, too

@@ -88,7 +88,7 @@ def unpack(archive: Path, output: Path) -> Unpacked:
                     raise
                 raise InputError(
                     f"{archive}: broken or cut off after {len(done.written) + len(done.there):,} files ({error}); "
-                    "fetch it again"
+                    f"fetch it again, and remove what was unpacked into {output}, as it may be damaged"
                 ) from None
             bar.update(size - bar.n)
     make_durable(output)
@@ -122,6 +122,10 @@ def members_of_tar(content: tarfile.TarFile) -> Iterator[Member]:
             yield Member(
                 info.name, info.size, refused or refusal(info.name), lambda info=info: content.extractfile(info)
             )
+    # where a header is damaged or missing, tarfile takes it for the end
+    content.fileobj.seek(content.offset)
+    if content.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it does not end as an archive does")
 
 
 def refusal(name: str) -> str:
@@ -144,6 +148,8 @@ def write(member: Member, output: Path, folders: set[Path], done: Unpacked) -> N
         try:
             with member.open() as source, part.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 2**20)
+                if copy.tell() != member.size:  # which tarfile does not tell
+                    raise EOFError(f"{member.name} is cut off")
             if not target.exists():
                 part.replace(target)
                 done.written.append(target)

@@ -1,6 +1,7 @@
 """Fixtures that several test files use."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import catalogues
 import numpy as np
 import pytest
 import torch
+from disks import mounted
 from tiny_runs import remove_caches, train, use_patches
 
 
@@ -36,6 +38,17 @@ def data(tmp_path_factory, tiny_catalogue):
     path = tiny_catalogue(tmp_path_factory.mktemp("catalogue"), products=120)
     yield path
     remove_caches(path)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of 1 MiB."""
+    try:
+        mounted(tmp_path / "disk", "-o", "size=1m")
+    except FileNotFoundError:
+        pytest.skip("no disk can be mounted here")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", tmp_path / "disk"], check=True)
 
 
 @pytest.fixture

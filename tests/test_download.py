@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from catalogues import drawing
+from disks import fill, mounted
 from tiny_runs import run_main
 
 from common.catalogue import open_catalogue
@@ -356,3 +358,33 @@ def test_killed_at_any_point_it_goes_on(server, tmp_path):
     assert done.returncode == 0 and "61 rows with an image, 60 images" in done.stdout, done.stdout + done.stderr
     assert sum(server.asked.values()) <= 62 + 3 * 4, "at most what was running when it was killed"
     assert len(list((output / "images").iterdir())) == 60 and len(open_catalogue(output / "catalogue.csv").rows) == 61
+
+
+def run_script(file: Path, output: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "data" / "prepare.py", "indian-fashion", "--links", file, "--output", output]
+    return subprocess.run(list(map(str, [*command, *LIMITS])), capture_output=True, text=True, timeout=120)
+
+
+def test_a_full_disk_stops_a_download_that_then_goes_on(server, disk, tmp_path):
+    file, output = links(tmp_path, server, good=60), disk / "prepared"
+    ballast = fill(disk, 128 * 1024)  # an image takes 4 kB there
+    stopped = run_script(file, output)
+    assert stopped.returncode == 1 and "Traceback" not in stopped.stderr, stopped.stderr
+    assert re.search(r"stopped: \S+jpg: the disk is full, 0.1 MB more are needed", stopped.stderr), stopped.stderr
+    fetched = set(read_log(output).files.values())
+    assert 10 < len(fetched) < 40 and not list((output / "images").glob("*.part*"))
+    ballast.unlink()
+    done = run_script(file, output)
+    assert done.returncode == 0 and "61 rows with an image, 60 images" in done.stdout, done.stderr
+    twice = [path for path, count in server.asked.items() if count > 1]
+    assert len(twice) <= 8, "what was written before is not fetched again"
+
+
+def test_a_read_only_disk(server, tmp_path):
+    mounted(tmp_path / "disk", "-o", "ro")
+    try:
+        refused = run_script(links(tmp_path, server), tmp_path / "disk" / "prepared")
+    finally:
+        subprocess.run(["umount", tmp_path / "disk"], check=True)
+    assert refused.returncode == 2 and not server.asked
+    assert refused.stderr == f"error: {tmp_path / 'disk' / 'prepared'}: Read-only file system\n"

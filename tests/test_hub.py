@@ -39,6 +39,8 @@ class Hub(BaseHTTPRequestHandler):
                 self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
             else:
                 self.send(200, json.dumps(self.described()).encode(), {"Content-Type": "application/json"})
+        elif path == f"/api/datasets/{NAME}/tree/{COMMIT}":
+            self.send(200, json.dumps(self.tree()).encode(), {"Content-Type": "application/json"})
         elif "/resolve/" in path and (name := path.split(f"{COMMIT}/")[-1]) in self.server.files:
             self.send_file(self.server.files[name])
         else:
@@ -52,6 +54,14 @@ class Hub(BaseHTTPRequestHandler):
         ]  # fmt: skip
         return {"id": NAME, "sha": COMMIT, "private": False, "gated": False, "disabled": False, "tags": [],
                 "downloads": 0, "likes": 0, "siblings": siblings}  # fmt: skip
+
+    def tree(self) -> list[dict]:
+        files = [
+            {"type": "file", "path": entry["rfilename"], "size": entry["size"], "oid": entry["blobId"],
+             "lfs": entry["lfs"] | {"oid": entry["lfs"]["sha256"]}}
+            for entry in self.described()["siblings"]
+        ]  # fmt: skip
+        return [{"type": "directory", "path": "data", "oid": "1" * 40}, *files]
 
     def send_file(self, content: bytes) -> None:
         whole, start = content, 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors
 import torch
+from disks import fill, mounted
 from killing import parts
 from tiny_runs import (
     assert_same_run,
@@ -21,34 +22,6 @@ from common.errors import DiskFull, InputError, TrainingStopped, run_script
 from common.files import is_disk_full, kept_array, replacing, write_atomically
 
 pytestmark = pytest.mark.usefixtures("patches")
-
-
-def mounted(folder: Path, *options: str):
-    """A small disk, in the memory of this machine; only root may have it."""
-    folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("no disk can be mounted here")
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of 1 MiB."""
-    try:
-        mounted(tmp_path / "disk", "-o", "size=1m")
-    except FileNotFoundError:
-        pytest.skip("no disk can be mounted here")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", tmp_path / "disk"], check=True)
-
-
-def fill(disk: Path, leave: int) -> Path:
-    """A file that leaves so many bytes of a disk."""
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        os.posix_fallocate(file.fileno(), 0, free - leave)
-    return ballast
 
 
 # --- a full disk ---------------------------------------------------------------------------------------
