@@ -216,6 +216,7 @@ def test_an_interrupt_that_reaches_one_process_stops_all_and_resume_is_bit_for_b
     assert_same_run(run, finished[0])
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_another_number_of_processes(data, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     in_two("train", 8, "deep_cmpl", *arguments(data, run), expect=1)

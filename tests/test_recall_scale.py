@@ -245,6 +245,7 @@ def test_memory_is_bounded(kind):
     assert in_child(rank_in_pieces, kind) < 90
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")
 def test_benchmark_prints_its_figures():
     command = [sys.executable, "benchmarks/recall_scale.py", "--sizes", "2500", "--repeats", "1", "--seconds", "0"]

@@ -53,7 +53,7 @@ def test_pieces_join_to_the_whole(monkeypatch):
 
 
 def test_the_fingerprint_is_that_of_the_whole_table_at_once(tmp_path, tiny_catalogue, monkeypatch):
-    monkeypatch.setattr("common.catalogue.AT_ONCE", 3)
+    monkeypatch.setattr("common.hashing.AT_ONCE", 3)
     catalogue = open_catalogue(tiny_catalogue(tmp_path, products=10))
     sizes = [(file.name, file.stat().st_size) for file in catalogue.image_paths]
     columns = ["product", "image", "caption", *catalogue.attributes]
@@ -130,6 +130,7 @@ def test_bounds_can_fail(seconds, peaks, holds):
     assert within(bounded(stages(seconds, peaks))) is holds
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory from Linux's /proc")
 def test_benchmark_prints_its_figures():
     command = [sys.executable, "benchmarks/scale.py", "--sizes", "500", "1000"]

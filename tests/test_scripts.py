@@ -161,7 +161,7 @@ def test_a_finished_run_is_not_resumed(finished, tmp_path):
     assert contents(finished) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_by_a_signal_and_resumed_equals_uninterrupted(number, finished, data, tmp_path):
     output = tmp_path / "run"
     with start(TRAIN, *arguments(data, output, epochs=EPOCHS), cwd=tmp_path) as process:
@@ -179,7 +179,7 @@ def test_interrupted_by_a_signal_and_resumed_equals_uninterrupted(number, finish
     assert_same_run(output, finished)
 
 
-@pytest.mark.parametrize("model", ["deep_cmpl", "siamese"])
+@pytest.mark.parametrize("model", [pytest.param("deep_cmpl", marks=pytest.mark.slow), "siamese"])
 def test_a_run_killed_before_its_first_state_starts_over(model, trained, data, tmp_path):
     """Bit for bit as the first time, in another process: the words' vectors and the features are computed again."""
     finished, output = trained(model), tmp_path / "run"

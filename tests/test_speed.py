@@ -16,8 +16,9 @@ from common.image_encoders import build_image_encoder
 from common.speed import compile_image_encoder, fastest_precision
 
 CPU = torch.device("cpu")
-QUICK = ("mobilenet-v1", "efficientnet-lite0", "efficientnet-b0")
+QUICK = ("mobilenet-v1",)
 SLOW = (
+    "efficientnet-lite0", "efficientnet-b0",
     "mobilenet-v2", "mobilenet-v3-small", "mobilenet-v3-large", "resnet50", "resnet152",
     *(f"efficientnet-b{number}" for number in range(1, 8)),
 )  # fmt: skip
