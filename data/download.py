@@ -79,8 +79,10 @@ def download(urls: Iterable[str], folder: Path, limits: Limits, retry_failed: bo
         retry_failed: whether to ask again for what failed before.
 
     Raises:
+        InputError: a limit is not above zero.
         DiskFull, OSError: a file cannot be written. What was fetched before stays.
     """
+    limits.check()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LOG).touch()  # first of all: by it a later call knows the folder for its own
     (folder / IMAGES).mkdir(exist_ok=True)
@@ -121,6 +123,9 @@ def download(urls: Iterable[str], folder: Path, limits: Limits, retry_failed: bo
                     bar.update()
                     bar.set_postfix(failed=len(known.failures), refresh=False)
                     start(hosts[host_of(url)])
+        except KeyboardInterrupt:
+            bar.write(f"stopping, which takes {limits.silence:g} s where a server is silent; start again to go on")
+            raise
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)

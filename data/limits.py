@@ -7,11 +7,7 @@ from common.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """All of them above zero.
-
-    Raises:
-        InputError: one is not.
-    """
+    """All of them above zero."""
 
     at_once: int = 32
     """Downloads at a time."""
@@ -30,7 +26,8 @@ class Limits:
     most_bytes: int = 30_000_000
     """Largest file."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise an `InputError` if one is not above zero."""
         for name, value in asdict(self).items():
             if not value > 0:
                 raise InputError(f"--{name.replace('_', '-')} {value}: expected more than 0")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from catalogues import drawing
+from catalogues import drawing, tiny_products
 from disks import fill, mounted
-from tiny_runs import run_main
+from tiny_runs import evaluate, run_main, train, use_patches
 
 from common.catalogue import open_catalogue
 from common.errors import InputError
@@ -60,6 +60,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:  # before the client can have the whole of it
             self.server.now -= 1
         self.give(PICTURE)
+
+    def product(self, _):
+        row = tiny_products(180)[int(Path(self.path).stem)]
+        self.give(drawing(row["colour"], row["shape"], row["ground"]))
 
     def missing(self, _):
         self.give(b"gone", 404)
@@ -242,9 +246,12 @@ def test_a_silent_host_keeps_no_other_waiting(server, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["at_once", "per_host", "attempts", "silence", "most_bytes"])
-def test_limits_are_above_zero(name):
-    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} 0: expected more than 0"):
-        Limits(**{name: 0})
+def test_limits_are_above_zero(name, server, tmp_path, monkeypatch):
+    option = f"--{name.replace('_', '-')}"
+    words = ["indian-fashion", "--links", links(tmp_path, server), "--output", tmp_path / "out", option, 0]
+    with pytest.raises(InputError, match=f"^{option} 0(.0)?: expected more than 0$"):
+        run_main(prepare.main, monkeypatch, *words)
+    assert not (tmp_path / "out").exists() and not server.asked
 
 
 @pytest.mark.parametrize(
@@ -303,6 +310,26 @@ def test_indian_fashion_end_to_end(server, tmp_path, monkeypatch, capsys):
     failed = pd.read_csv(output / "not-downloaded.csv")
     assert failed["place"].tolist() == ["line 33", "line 35"]
     assert failed["reason"].tolist() == ["HTTP 404", "not an image that can be decoded (a web page)"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_training_on_what_was_downloaded(kind, server, tmp_path, monkeypatch, capsys):
+    """Two images a product in lists, where the table can hold them; four links are gone."""
+    rows = [{"sku": row["id"], "title": row["title"], "colour": row["colour"],
+             "image": f"{server.url}/{'missing' if number < 4 else 'product'}/{number}.jpg"}
+            for number, row in enumerate(tiny_products(100))]  # fmt: skip
+    if kind == "parquet":
+        for number, row in enumerate(rows):
+            row["image"] = [row["image"], f"{server.url}/product/{100 + number % 80}.jpg"][: 1 + (number < 80)]
+    file = tmp_path / f"shop.{kind}"
+    getattr(pd.DataFrame(rows), f"to_{kind}")(file, index=False)
+    run_main(prepare.main, monkeypatch, "urls", file, "--output", tmp_path / "out", *LIMITS)
+    count = 176 if kind == "parquet" else 96
+    assert f"100 rows, {count + 4} distinct URLs" in (out := capsys.readouterr().out)
+    assert f"{count} rows with an image, {count} images" in out and "left out 4: HTTP 404" in out
+    use_patches(monkeypatch)
+    run = train(monkeypatch, tmp_path / "out" / "catalogue.csv", tmp_path / "run", epochs=1)
+    assert evaluate(monkeypatch, run, "--split", "all")["gallery"]["images"] == count
 
 
 def test_a_table_of_ones_own(server, tmp_path, monkeypatch, capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from catalogues import tiny_catalogue
+from tiny_runs import evaluate, train, use_patches
 
 from common.catalogue import open_catalogue
 from common.errors import InputError
@@ -117,7 +118,7 @@ def prepare(hub, folder: Path, *words: str, name: str = NAME) -> subprocess.Comp
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=120)
 
 
-def test_a_data_set_is_fetched_at_one_commit_and_not_twice(hub, tmp_path):
+def test_a_data_set_is_fetched_at_one_commit_and_not_twice(hub, tmp_path, monkeypatch):
     folder = tmp_path / "fashion"
     done = prepare(hub, folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -127,6 +128,9 @@ def test_a_data_set_is_fetched_at_one_commit_and_not_twice(hub, tmp_path):
     )
     catalogue = open_catalogue(folder / "data")
     assert len(catalogue.rows) == 100 and len(catalogue.stored.files) == 2
+    use_patches(monkeypatch)
+    run = train(monkeypatch, folder / "data", tmp_path / "run", epochs=1)
+    assert evaluate(monkeypatch, run, "--split", "all")["gallery"]["products"] == 60
     fetched = {key: count for key, count in hub.asked.items() if key.startswith("GET /datasets") or "resolve" in key}
     again = prepare(hub, folder)
     assert again.returncode == 0
