@@ -1,15 +1,15 @@
 """A catalogue: products, their images, captions and attributes."""
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from common.account import Report, rows
 from common.captions import fold
 from common.columns import TEXT, categories, first_equal, hashes, pieces, squeeze, tidied, without_lists
 from common.containment import inside, is_file
@@ -26,32 +26,8 @@ COMMON_NAMES = {
     "id": ("id", "product_id", "item_ID", "item_id", "product", "sku", "article_id"),
 }  # fmt: skip
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-EXAMPLES = 3
 OUR_NAMES = ("product", "image", "caption", "place", "group")
 REPEATED = "the same product, image and caption as an earlier row"
-
-
-@dataclass
-class Report:
-    """What was found out about a catalogue, and which rows it lost for which reason."""
-
-    found: list[str] = field(default_factory=list)
-    unusable: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """reason -> the places of the rows (line numbers) that are left out"""
-
-    def lines(self) -> list[str]:
-        left_out = []
-        for reason, places in self.unusable.items():
-            examples = "; ".join(places[:EXAMPLES]) + ("; ..." if len(places) > EXAMPLES else "")
-            left_out.append(f"left out {rows(len(places))}: {reason} ({examples})")
-        return self.found + left_out
-
-    def refuse_unusable(self, path: Path) -> None:
-        """Raise an `InputError` that lists the unusable rows, if there are any (`--strict`)."""
-        if self.unusable:
-            total = sum(map(len, self.unusable.values()))
-            listing = "\n  ".join(self.lines()[len(self.found) :])
-            raise InputError(f"{path}: {rows(total)} cannot be used, and --strict is given:\n  {listing}")
 
 
 @dataclass(frozen=True)
@@ -281,7 +257,3 @@ def fingerprint(catalogue: Catalogue) -> str:
     table_rows = catalogue.rows[columns]
     lists = (row for piece in pieces(len(table_rows)) for row in table_rows.iloc[piece].to_numpy(object).tolist())
     return hashed(chain("[", sizes, f", {json.dumps(columns)}, ", json_list(lists), "]"))
-
-
-def rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"

@@ -23,7 +23,8 @@ from tiny_runs import evaluate, run_main, train, use_patches
 from common.catalogue import open_catalogue
 from common.errors import InputError
 from data import prepare
-from data.download import LOG, download, read_log, retry_after
+from data.answers import retry_after
+from data.download import LOG, download, read_log
 from data.limits import Limits
 
 ROOT = Path(__file__).resolve().parents[1]
