@@ -93,4 +93,4 @@ def test_commands_that_repeat_trainings_parse(tmp_path, monkeypatch):
 def test_ci_runs_the_test_command_of_the_readme():
     extract = next(line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("command="))
     shown = subprocess.run(["bash", "-c", f'{extract}; echo "$command"'], cwd=ROOT, capture_output=True, text=True)
-    assert shown.stdout.strip() == "pip install -r requirements-dev.txt && python -m pytest"
+    assert shown.stdout.strip() == "pip install -r requirements-dev.txt && python -m pytest -n auto"
