@@ -10,12 +10,15 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from catalogues import drawing, tiny_products
+import pyarrow as pa
+import pyarrow.parquet as pq
+from catalogues import KAGGLE_HEADER, drawing, tiny_products
 from PIL import Image
 
 Unusable = dict[str, int]
 """reason -> how many rows"""
 
+STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 HM_HEADER = [
     "article_id", "product_code", "prod_name", "product_type_no", "product_type_name", "product_group_name",
     "graphical_appearance_no", "graphical_appearance_name", "colour_group_code", "colour_group_name",
@@ -138,7 +141,61 @@ def captioned_folder(folder: Path, products: int = 60) -> Unusable:
     return {"no 1000.txt beside the image": 1}
 
 
+def kaggle_large(folder: Path, products: int = 60) -> Unusable:
+    """A title with a comma that is not escaped, an empty season, two rows without a photograph, one without a title;
+    descriptions in HTML, which one product lacks and one has no file for."""
+    lines = [KAGGLE_HEADER]
+    for number, row in enumerate(tiny_products(products)):
+        title = {2: "", 3: row["title"].replace(" on", ", on")}.get(number, row["title"])
+        season = "" if number == 4 else "Fall"
+        lines.append(f"{row['id']},Women,Apparel,Shapes,{row['shape']},{row['colour']},{season},2011,Casual,{title}")
+        if number > 1:
+            write(folder / "images" / f"{row['id']}.jpg", picture(row))
+        html = f"<p>A <b>{row['colour']}</b> {row['shape']}<br />with&nbsp;{row['ground']} &amp; more</p>"
+        descriptors = {"description": {"descriptorType": "description", "value": html}} if number != 5 else {}
+        content = {"meta": {"code": 200}, "data": {"id": int(row["id"]), "productDescriptors": descriptors}}
+        if number != 6:
+            write(folder / "styles" / f"{row['id']}.json", json.dumps(content).encode())
+    write(folder / "styles.csv", ("\n".join(lines) + "\n").encode())
+    return {"no caption": 1, "the image file does not exist": 2}
+
+
+def mirror(folder: Path, products: int = 60) -> Unusable:
+    """One parquet file; ids are int64, years floats with gaps, one title is missing."""
+    rows = tiny_products(products)
+    columns = {
+        "id": pa.array([int(row["id"]) for row in rows], pa.int64()),
+        "gender": pa.array(["Women"] * products), "articleType": pa.array([row["shape"] for row in rows]),
+        "baseColour": pa.array([row["colour"] for row in rows]),
+        "year": pa.array([None if number % 7 == 0 else 2011.0 for number in range(products)], pa.float64()),
+        "productDisplayName": pa.array([None, *(row["title"] for row in rows[1:])]),
+        "image": pa.array([{"bytes": picture(row), "path": None} for row in rows], STORED),
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / "fashion-product-images-small.parquet")
+    return {"no caption": 1}
+
+
+def kagl(folder: Path, products: int = 60) -> Unusable:
+    """Shards of 25 rows: text, item_ID and three categories, of which the last is often missing."""
+    rows = tiny_products(products)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, start in enumerate(range(0, products, 25)):
+        some = rows[start : start + 25]
+        columns = {
+            "image": pa.array([{"bytes": picture(row), "path": f"{row['id']}.jpg"} for row in some], STORED),
+            "category1": pa.array(["Shapes"] * len(some)), "category2": pa.array([row["shape"] for row in some]),
+            "category3": pa.array([row["ground"] if int(row["id"]) % 3 else None for row in some]),
+            "text": pa.array([row["title"] for row in some]), "item_ID": pa.array([row["id"] for row in some]),
+        }  # fmt: skip
+        pq.write_table(pa.table(columns), folder / f"data-{number:05}-of-{-(-products // 25):05}.parquet")
+    return {}
+
+
 FORMATS: dict[str, Callable[..., Unusable]] = {
+    "kaggle_large": kaggle_large,
+    "mirror": mirror,
+    "kagl": kagl,
     "hm": hm,
     "in_shop": in_shop,
     "multimodal": multimodal,
