@@ -20,8 +20,7 @@ class Report:
     def lines(self) -> list[str]:
         left_out = []
         for reason, places in self.unusable.items():
-            examples = "; ".join(places[:EXAMPLES]) + ("; ..." if len(places) > EXAMPLES else "")
-            left_out.append(f"left out {rows(len(places))}: {reason} ({examples})")
+            left_out.append(f"left out {rows(len(places))}: {reason} {examples(places)}")
         return self.found + left_out
 
     def refuse_unusable(self, path: Path) -> None:
@@ -34,3 +33,13 @@ class Report:
 
 def rows(count: int) -> str:
     return f"{count:,} row{'s' * (count != 1)}"
+
+
+def examples(places: list[str]) -> str:
+    """The first of some places, in brackets."""
+    return f"({printable('; '.join(places[:EXAMPLES]))}{'; ...' * (len(places) > EXAMPLES)})"
+
+
+def printable(text: str) -> str:
+    """A text from a catalogue without what would steer a terminal or cannot be printed."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

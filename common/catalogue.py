@@ -11,7 +11,7 @@ import pandas as pd
 
 from common.account import Report, rows
 from common.captions import fold
-from common.columns import TEXT, categories, first_equal, hashes, pieces, squeeze, tidied, without_lists
+from common.columns import TEXT, categories, first_equal, free_name, hashes, pieces, squeeze, tidied, without_lists
 from common.containment import inside, is_file
 from common.contradictions import contradictions
 from common.errors import InputError
@@ -101,7 +101,7 @@ def open_catalogue(
             can be used, or `strict` is set and some row cannot be used.
     """
     path = Path(path).expanduser().resolve()
-    source = read_source(path, caption)
+    source = read_source(path, caption, image_column)
     chosen = choose_columns(source, {"image": image_column, "caption": caption_column, "id": id_column})
     report = Report(list(source.found))
     for reason, place in source.unusable:
@@ -113,7 +113,12 @@ def open_catalogue(
     catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.images, count, report)
     del table_rows
     catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
-    catalogue = link_images(catalogue, Path(image_root) if image_root else source.image_folder)
+    folder = Path(image_root) if image_root else source.image_folder
+    if folder and not image_root and not inside(path if path.is_dir() else path.parent)(folder):
+        raise InputError(
+            f"{folder}: a link out of the catalogue; if its images may be read, say so: --image-root {folder.resolve()}"
+        )
+    catalogue = link_images(catalogue, folder)
     catalogue = catalogue.without(repeated(catalogue.rows), REPEATED)
     if strict:
         report.refuse_unusable(path)
@@ -123,7 +128,7 @@ def open_catalogue(
     return replace(catalogue, fingerprint=fingerprint(catalogue))
 
 
-def read_source(path: Path, caption: str | None) -> Source:
+def read_source(path: Path, caption: str | None, image_column: str | None) -> Source:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give --data the path of a catalogue")
     reader = next((reader for reader in FORMATS if reader.matches(path)), None)
@@ -141,7 +146,7 @@ def read_source(path: Path, caption: str | None) -> Source:
             "folder of them, a .csv, .tsv or .jsonl table with an image and a caption column, a folder of images with "
             "a .txt beside each, or the layout of H&M, DeepFashion or Fashion-Gen (data/README.md)"
         )
-    return reader.read(path)
+    return parquet.read(path, image_column) if reader is parquet else reader.read(path)
 
 
 def choose_columns(source: Source, asked_for: dict[str, str | None]) -> dict[str, str | None]:
@@ -155,7 +160,8 @@ def choose_columns(source: Source, asked_for: dict[str, str | None]) -> dict[str
                              f"not in '{name}'; leave out --image-column")  # fmt: skip
         chosen[what] = name or source.columns.get(what) or guess(names, COMMON_NAMES[what])
         if chosen[what] is None and what != "id":
-            raise InputError(f"{source.path}: no {what} column found among {names}; name it with --{what}-column NAME")
+            message = f"{source.path}: no {what} column found among {names}; name it with --{what}-column NAME"
+            raise InputError("\n  ".join([message, *source.found]))
     return chosen
 
 
@@ -177,7 +183,8 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     for name in [name for name in frame.columns if name not in chosen.values()]:
         column = categories(frame.pop(name))
         if (column != "").any():  # it may bear one of our own names
-            attributes[f"{name} (attribute)" if name in OUR_NAMES else name] = column
+            taken = {*OUR_NAMES, *frame.columns, *attributes}
+            attributes[free_name(f"{name} (attribute)", taken) if name in OUR_NAMES else name] = column
     result = {"product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT)}
     # the name of a file may hold two spaces
     names = tidied(frame[chosen["image"]], str.strip) if source.images is None else None

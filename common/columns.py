@@ -5,7 +5,7 @@ What has to be done in Python is done piece by piece.
 """
 
 from collections.abc import Callable, Container, Iterator
-from itertools import chain
+from itertools import chain, count
 
 import numpy as np
 import pandas as pd
@@ -32,10 +32,18 @@ def mapped(column: pd.Series, change: Callable[..., str]) -> pd.Series:
     for piece in pieces(len(column)):
         values, missing = column.iloc[piece].tolist(), column.iloc[piece].isna()
         texts = [None if gone else change(value) for value, gone in zip(values, missing, strict=True)]
-        found.append(pa.array(texts, pa.large_string()))
+        try:
+            found.append(pa.array(texts, pa.large_string()))
+        except UnicodeEncodeError:
+            found.append(pa.array([text if text is None else clean(text) for text in texts], pa.large_string()))
     joined = pa.concat_arrays(found)
     found.clear()
     return pd.Series(pd.array(joined, dtype=TEXT), index=column.index)
+
+
+def clean(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which no file could hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def squeeze(text: str) -> str:
@@ -60,6 +68,12 @@ def without_lists(frame: pd.DataFrame, parted: Container[str | None]) -> pd.Data
         else:
             frame[name] = frame[name].map(lambda value: ", ".join(filter(None, value)) if is_list(value) else value)
     return frame
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, with a number if it is taken."""
+    names = chain([name], (f"{name} {number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def is_list(value: object) -> bool:

@@ -171,9 +171,9 @@ def unpack_catalogue(archive: Path, output: Path) -> None:
     Raises:
         InputError: there is no such archive, it is broken, or nothing of it can be used.
     """
-    from common.catalogue import ARCHIVES, FORMATS
-    from common.formats import table
-    from data.unpack import unpack
+    from common.account import printable
+    from common.catalogue import ARCHIVES
+    from data.unpack import find_catalogue, unpack
 
     if not archive.is_file():
         raise InputError(f"{archive}: no such file; give the archive to unpack")
@@ -184,16 +184,13 @@ def unpack_catalogue(archive: Path, output: Path) -> None:
     print(f"{archive}: {len(files):,} files, {size / 1e6:,.1f} MB, in {output}{there}")
     for reason, names in done.left_out.items():
         shown = "; ".join(names[:EXAMPLES]) + ("; ..." if len(names) > EXAMPLES else "")
-        print(f"  left out {len(names):,}: {reason} ({shown})")
+        print(f"  left out {len(names):,}: {reason} ({printable(shown)})")
     if not files:
         raise InputError(f"{archive}: nothing in it could be unpacked")
     for file in files:
         if file.name.lower().endswith(ARCHIVES):
             print(f"  an archive in the archive: {file}; unpack it, too")
-    folders = {folder for file in files for folder in file.parents if folder.is_relative_to(output)}
-    tables = [file for file in files if table.matches(file)]
-    candidates = sorted([*folders, *tables], key=lambda path: (len(path.parts), path))
-    found = next((path for path in candidates if any(reader.matches(path) for reader in FORMATS)), None)
+    found = find_catalogue(files, output)
     unknown = "none of the layouts of data/README.md was found in it; is more to be unpacked?"
     print(f"use it with --data {found}" if found else unknown)
 

@@ -138,7 +138,7 @@ def captioned_folder(folder: Path, products: int = 60) -> Unusable:
             text = row["title"] + (f"\nthe {row['title'].lower()} again\n" if name.endswith("side") else "")
             if number > 0:
                 write(folder / f"{name}.txt", text.encode())
-    return {"no 1000.txt beside the image": 1}
+    return {"no text file beside the image": 1}
 
 
 def kaggle_large(folder: Path, products: int = 60) -> Unusable:

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from catalogues import tiny_catalogue
+from catalogues import drawing, tiny_catalogue
 from disks import fill
 from tiny_runs import run_main
 
 from common.catalogue import open_catalogue
 from common.errors import InputError
 from data import prepare
-from data.unpack import SMALL, unpack
+from data.unpack import SMALL, find_catalogue, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 12
@@ -106,6 +106,12 @@ def tarred(*entries: tarfile.TarInfo) -> Callable:
     return add
 
 
+def zero_in_name() -> tarfile.TarInfo:
+    info = entry("more.txt", 4)
+    info.pax_headers = {"path": "more\0.txt"}
+    return info
+
+
 OUTSIDE = r"left out 1: its name leads out of the folder \({}\)"
 NO_FILE = r"left out 1: a link or a device, not a file \({}\)"
 CASES = {
@@ -132,6 +138,16 @@ CASES = {
     "a name too long for a file": Case(
         zipped(300 * "a"), left_out=r"left out 1: it cannot be written \(File name too long\)"
     ),
+    "no name": Case(zipped("."), left_out=r"left out 1: its name is none for a file \(\.\)"),
+    "a folder that holds something": Case(zipped("photo.jpg/"), left_out=NO_FILE.format("photo.jpg/")),
+    "a compression of Windows": Case(
+        lambda archive: (zipped("more.txt")(archive), setattr(archive.filelist[-1], "compress_type", 9)),
+        left_out=r"left out 1: it cannot be read \(.*compression.*\) \(more.txt\)",
+    ),
+    "a name that steers the terminal": Case(
+        zipped("../\x1b[31m"), left_out=r"its name leads out of the folder \(\.\./\\x1b\[31m\)"
+    ),
+    "a name of 250 bytes": Case(zipped(f"fashion/images/{80 * chr(0x8863)}.txt")),
     "folders of Windows": Case(zipped("fashion\\images\\more.txt")),
     "decompression bomb": Case(
         zipped("fashion/zeros", bytes(2 * SMALL)), error=r"holds more than 100 times its own size, up to fashion/zeros"
@@ -143,6 +159,8 @@ CASES = {
         tarred(entry("way", 0, tarfile.SYMTYPE, ".."), entry("way/more.txt", 4)), ".tar", NO_FILE.format("way")
     ),
     "tar, hard link": Case(tarred(entry("harm", 0, tarfile.LNKTYPE, "/etc/passwd")), ".tar", NO_FILE.format("harm")),
+    "tar, no name": Case(tarred(entry("./", 4)), ".tar", r"left out 1: its name is none for a file \(\./\)"),
+    "tar, a zero in a name": Case(tarred(zero_in_name()), ".tar", r"left out 1: its name is none for a file \(more"),
     "tar, a device": Case(tarred(entry("null", 0, tarfile.CHRTYPE)), ".tar", NO_FILE.format("null")),
     "tar, a pipe": Case(tarred(entry("pipe", 0, tarfile.FIFOTYPE)), ".tar", NO_FILE.format("pipe")),
     "tar, decompression bomb": Case(
@@ -175,7 +193,11 @@ def test_hostile_members_stay_in_the_archive(case, tmp_path, monkeypatch, capsys
         assert not case.left_out or re.search(case.left_out, lines[0]), lines
     found = contents(output)
     assert {name: found.get(name) for name in wanted} == wanted
-    assert set(found) - set(wanted) <= {"fashion/images/more.txt", "way/more.txt"}
+    assert set(found) - set(wanted) <= {
+        "fashion/images/more.txt",
+        "way/more.txt",
+        f"fashion/images/{80 * chr(0x8863)}.txt",
+    }
     assert not any(path.is_symlink() for path in output.rglob("*"))
     assert [path.name for path in output.parent.iterdir()] == ["out"], "nothing outside of the folder"
 
@@ -234,6 +256,64 @@ def test_what_is_there_stays(tmp_path, monkeypatch, capsys):
     run_main(prepare.main, monkeypatch, "unpack", pack(tmp_path / "shop", wanted), "--output", output)
     assert "something else of this name is there, and stays (fashion/styles.csv)" in capsys.readouterr().out
     assert contents(output) == wanted | {"fashion/styles.csv": b"mine", "notes.txt": b"mine, too"}
+
+
+def test_links_in_the_output_folder_are_not_replaced_and_not_followed_out_of_it(tmp_path, monkeypatch, capsys):
+    output, away = tmp_path / "out", tmp_path / "away"
+    (output / "fashion").mkdir(parents=True), away.mkdir()
+    (output / "fashion" / "images").symlink_to(away)
+    (output / "fashion" / "styles.csv").symlink_to(tmp_path / "not mounted")
+    wanted = members(tmp_path / "made") | {"fashion/more.txt": b"more"}
+    run_main(prepare.main, monkeypatch, "unpack", pack(tmp_path / "shop", wanted), "--output", output)
+    out = capsys.readouterr().out
+    assert f"left out {COUNT}: a link in the output folder leads out of it (fashion/images/1000.jpg; " in out
+    assert "left out 1: something else of this name is there, and stays (fashion/styles.csv)" in out
+    assert not list(away.iterdir()) and (output / "fashion" / "styles.csv").is_symlink()
+    assert (output / "fashion" / "more.txt").read_bytes() == b"more"
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
+    inner = pack(tmp_path / "img", {"img/1.jpg": b"1"}).read_bytes()
+    wanted = {"Anno/list.json": b"[]", "Eval/list.txt": b"1", "Img/img.zip": inner}
+    assert len(unpack(pack(tmp_path / "inshop", wanted, ".tar"), tmp_path / "out").written) == 3
+    assert contents(tmp_path / "out") == wanted
+
+
+@pytest.mark.parametrize("kind", [".tar", ".tar.gz"])
+def test_archives_one_after_the_other_are_all_unpacked(kind, tmp_path):
+    one, two = ({f"{name}.txt": name.encode() * 700} for name in ("one", "two"))
+    both = tmp_path / f"both{kind}"
+    both.write_bytes(
+        b"".join(pack(tmp_path / name, some, kind).read_bytes() for name, some in (("1", one), ("2", two)))
+    )
+    unpack(both, tmp_path / "out")
+    assert contents(tmp_path / "out") == one | two
+
+
+def test_a_name_that_is_not_utf8_is_told_by_the_reader(tmp_path, monkeypatch, capsys):
+    picture = drawing("red", "disc", "white")
+    wanted = {
+        "shop/caf\udce9.jpg": picture,
+        "shop/caf\udce9.txt": b"a cafe",
+        "shop/1.jpg": picture,
+        "shop/1.txt": b"red",
+    }
+    with tarfile.open(tmp_path / "old.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        for name, data in wanted.items():
+            archive.addfile(entry(name, len(data)), io.BytesIO(data))
+    run_main(prepare.main, monkeypatch, "unpack", tmp_path / "old.tar", "--output", tmp_path / "out")
+    assert f"use it with --data {tmp_path / 'out' / 'shop'}" in capsys.readouterr().out
+    catalogue = open_catalogue(tmp_path / "out" / "shop")
+    assert catalogue.rows["caption"].tolist() == ["red"]
+    assert catalogue.report.lines()[-1] == r"left out 1 row: its name is not UTF-8 (caf\udce9.jpg)"
+
+
+@pytest.mark.parametrize("inside", ["shop/{}", "shop/{}/front", "{}"])
+def test_images_with_texts_are_used_from_the_folder_that_holds_them(inside, tmp_path):
+    wanted = {f"{inside.format(number)}.{kind}": b"x" for number in range(3) for kind in ("jpg", "txt")}
+    done = unpack(pack(tmp_path / "shop", wanted), tmp_path / "out")
+    expected = tmp_path / "out" / ("shop" if "shop" in inside else "")
+    assert find_catalogue(done.written, tmp_path / "out") == expected
 
 
 def command(archive: Path, output: Path) -> list[str]:

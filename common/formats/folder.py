@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from common.columns import clean
 from common.errors import InputError
 from common.formats.source import Source
 
@@ -31,17 +32,20 @@ def read(path: Path) -> Source:
     rows, unusable = [], []
     for image in images_in(path):
         name, text = image.relative_to(path), image.with_suffix(".txt")
+        if clean(str(name)) != str(name):
+            unusable.append(("its name is not UTF-8", str(name)))
+            continue
         if not text.resolve().is_relative_to(path.resolve()):
-            unusable.append((f"{text.name} is a link out of the folder", str(name)))
+            unusable.append(("its text file is a link out of the folder", str(name)))
             continue
         try:
             captions = text.read_text(encoding="utf-8-sig").splitlines() if text.is_file() else None
         except UnicodeDecodeError as error:
             raise InputError(f"{text}: the encoding is not UTF-8 ({error.reason}); save the file as UTF-8") from None
         if captions is None:
-            unusable.append((f"no {image.stem}.txt beside the image", str(name)))
+            unusable.append(("no text file beside the image", str(name)))
             continue
-        product = name.parent if name.parent.name else name.with_suffix("")
+        product = name.parent if name.parent.name else name
         rows += [(str(product), str(name), caption) for caption in captions or [""]]
     frame = pd.DataFrame(rows, columns=["id", "image", "caption"], dtype=str)
     places = frame["image"].tolist()

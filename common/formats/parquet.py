@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.columns import TEXT, is_list, mapped
+from common.columns import TEXT, mapped
 from common.errors import InputError
 from common.formats.source import Source
 
@@ -48,63 +49,97 @@ class Places(Sequence[str]):
         return f"{self.names[shard]}row {number - (self.ends[shard - 1] if shard else 0)}"
 
 
-def read(path: Path) -> Source:
+def read(path: Path, image_column: str | None = None) -> Source:
     """Read everything but the images.
 
+    Args:
+        path: of a file or a folder of them.
+        image_column: that holds or names the images; None: `image`, else the first of {bytes, path}.
+
     Raises:
-        InputError: a file is not parquet, or has other columns than the first one.
+        InputError: a file is not parquet, or has other columns than the first one or two of one name.
     """
     files = shards(path)
-    first: dict[str, bool] = {}
-    """column -> whether it holds images"""
+    kinds: dict[str, pa.DataType] = {}
     for file in files:
         try:
             schema = pq.read_schema(file)
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{file}: not a readable parquet file ({error})") from None
-        columns = {field.name: is_image(field.type) for field in schema}
-        first = first or columns
-        if columns != first:
+        if len(set(schema.names)) < len(schema.names):
+            raise InputError(f"{file}: a column name occurs twice in {schema.names}; rename one")
+        if kinds and schema.names != list(kinds):
             raise InputError(f"{file}: its columns differ from those of {files[0]}; move it elsewhere")
-    places = Places(files)
-    # one column after the other, so that only one is in memory as it is found
-    texts = {name: as_strings(read_column(files, name)) for name, stored in first.items() if not stored}
-    source = Source(path, pd.DataFrame(texts, index=range(len(places))), places)
-    source.found.append(f"parquet, {len(files)} file{'s' * (len(files) > 1)}")
-    if stored := [name for name, stored in first.items() if stored]:
-        column = IMAGE if IMAGE in stored else stored[0]
-        source.columns, source.images = {"image": column}, ShardImages(files, column)
-    else:
+        kinds = kinds or {field.name: field.type for field in schema}
+    column = stored_images(kinds, image_column)
+    places, found, texts = Places(files), [f"parquet, {len(files)} file{'s' * (len(files) > 1)}"], {}
+    for name in [name for name in kinds if name != column]:
+        # one column after the other, so that only one is in memory as it is found
+        try:
+            texts[name] = read_column(files, name, kinds[name])
+        except pa.ArrowInvalid:
+            found.append(f"column '{name}' is not read, it holds {shorten(str(kinds[name]), 60)}")
+    source = Source(path, pd.DataFrame(texts, index=range(len(places))), places, found=found)
+    if column is None:
         source.image_folder = path if path.is_dir() else path.parent
+    else:
+        source.columns, source.images = {"image": column}, ShardImages(files, column)
     return source
 
 
-def is_image(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or is_struct(kind)
+def stored_images(kinds: dict[str, pa.DataType], asked_for: str | None) -> str | None:
+    """The column that holds the images themselves, if one does."""
+    if asked_for in kinds:
+        return asked_for if is_struct(kinds[asked_for]) or is_binary(kinds[asked_for]) else None
+    structs = [name for name, kind in kinds.items() if is_struct(kind)]
+    # other bytes may be anything
+    return IMAGE if IMAGE in structs or is_binary(kinds.get(IMAGE, pa.null())) else next(iter(structs), None)
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def is_struct(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    """Whether it is one of {bytes, path}."""
+    return pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and is_binary(kind.field("bytes").type)
 
 
-def read_column(files: list[Path], name: str) -> pd.Series:
-    """A column of all files, as pandas takes it; lists as lists of texts."""
-    kind = pq.read_schema(files[0]).field(name).type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        lists = chain.from_iterable(pq.read_table(file, columns=[name])[name].to_pylist() for file in files)
-        texts = [None if some is None else [None if value is None else str(value) for value in some] for some in lists]
-        return pd.Series(texts, dtype=object)
-    types = {pa.string(): TEXT, pa.large_string(): TEXT}
+def is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return (
+        types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_list_view(kind)
+    )
+
+
+def read_column(files: list[Path], name: str, kind: pa.DataType) -> pd.Series:
+    """A column of all files as texts, or as lists of texts; what is missing stays missing.
+
+    Raises:
+        pa.ArrowInvalid: the values are no texts, and cannot be shown as such.
+    """
+    inner = kind.value_type if is_list(kind) else kind
+    if pa.types.is_nested(inner) or (is_list(kind) and is_binary(inner)):
+        raise pa.ArrowInvalid("values in values")
     tables = [pq.read_table(file, columns=[name]) for file in files]
+    if is_list(kind):
+        lists = chain.from_iterable(table[name].to_pylist() for table in tables)
+        texts = [some and [None if value is None else str(value) for value in some] for some in lists]
+        return pd.Series(texts, dtype=object)
+    # pandas would round large integers beside a missing one; bytes may be UTF-8
+    if pa.types.is_integer(kind) or is_binary(kind) or pa.types.is_binary_view(kind):
+        tables = [table.cast(pa.schema([(name, pa.string())])) for table in tables]
+    types = {pa.string(): TEXT, pa.large_string(): TEXT}
     columns = [table.to_pandas(ignore_metadata=True, types_mapper=types.get)[name] for table in tables]
-    return pd.concat(columns, ignore_index=True)
+    return as_strings(pd.concat(columns, ignore_index=True))
 
 
 def as_strings(column: pd.Series) -> pd.Series:
-    """Values as strings, whole floats (a year with gaps) without their '.0'; what is missing, or a list, stays so."""
-    if column.dtype == TEXT or (column.dtype == object and column.map(is_list).any()):
+    """Values as strings, whole floats (a year with gaps) without their '.0'; what is missing stays so."""
+    if column.dtype == TEXT:
         return column
-    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+    known = column.dropna()
+    if pd.api.types.is_float_dtype(column) and (known % 1 == 0).all() and (known.abs() < 2**53).all():
         column = column.astype("Int64")
     return mapped(column, str)
 

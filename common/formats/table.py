@@ -4,11 +4,14 @@ import codecs
 import csv
 import io
 import json
+from collections import defaultdict
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
+from common.account import examples
+from common.columns import clean
 from common.errors import InputError
 from common.formats.source import Source
 
@@ -31,26 +34,32 @@ def read(path: Path) -> Source:
     text, encoding = read_text(path)
     if path.suffix.lower() == ".jsonl":
         source = read_jsonl(path, text)
-        source.found.append(f"JSON lines, encoding {encoding}")
+        source.found.insert(0, f"JSON lines, encoding {encoding}")
     else:
         delimiter = find_delimiter(path, text)
         source = read_delimited(path, text, delimiter)
-        source.found.append(f"delimiter {delimiter!r}, encoding {encoding}")
+        source.found.insert(0, f"delimiter {delimiter!r}, encoding {encoding}")
     return source
 
 
 def read_text(path: Path) -> tuple[str, str]:
+    """The text of a file, and the name of its encoding.
+
+    Raises:
+        InputError: it is empty, or its encoding is neither UTF-8 nor UTF-16 with its mark nor Windows-1252.
+    """
     content = path.read_bytes()
-    if not content.removeprefix(codecs.BOM_UTF8).strip():
-        raise InputError(f"{path}: the file is empty; expected a header line and a line a product")
     encodings = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encodings = {"utf-16": "UTF-16"}
     for encoding, name in encodings.items():
         try:
-            return content.decode(encoding), name
+            text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
+        if not text.strip():
+            raise InputError(f"{path}: the file is empty; expected a header line and a line a product")
+        return text, name
     raise InputError(f"{path}: the encoding is neither UTF-8 nor Windows-1252; save the file as UTF-8")
 
 
@@ -70,7 +79,7 @@ def find_delimiter(path: Path, text: str) -> str:
 
 
 def parse(text: str, delimiter: str) -> "csv.reader":
-    csv.field_size_limit(2**27)
+    csv.field_size_limit(2**31 - 1)  # as long as the file may be
     # the line after the last becomes a row of its own, unless a quote is still open there
     return csv.reader(chain(io.StringIO(text, newline=""), [END]), delimiter=delimiter)
 
@@ -83,7 +92,7 @@ def read_delimited(path: Path, text: str, delimiter: str) -> Source:
     header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
     if len(set(header)) != len(header):
         raise InputError(f"{path}, line {reader.line_num}: a column name occurs twice in {header}; rename one")
-    rows, lines, unusable = [], [], []
+    rows, lines, unusable, long = [], [], [], []
     before = reader.line_num
     for row in reader:
         line, before = before + 1, reader.line_num
@@ -98,18 +107,24 @@ def read_delimited(path: Path, text: str, delimiter: str) -> Source:
             continue
         rows.append(row)
         lines.append(f"line {line}")
-    return Source(path, pd.DataFrame(rows, columns=header, dtype=str), lines, path.parent, unusable)
+        if before > line:
+            long.append(lines[-1])
+    # a stray quote makes one of many
+    found = [f"rows that span several lines, by a quote: {len(long):,} {examples(long)}"] if long else []
+    return Source(path, pd.DataFrame(rows, columns=header, dtype=str), lines, path.parent, unusable, found)
 
 
 def as_text(value: object) -> str | list[str | None] | None:
-    """A JSON value as text, or a list as texts; half of a surrogate pair, which no file could hold, becomes "?"."""
+    """A JSON value as text, or a list as texts; an object, or a list in a list, as JSON."""
     if isinstance(value, list):
-        return [str(as_text(some)) if isinstance(some, list) else as_text(some) for some in value]
-    return None if value is None or value != value else str(value).encode("utf-8", "replace").decode()
+        return [json.dumps(some) if isinstance(some, list) else as_text(some) for some in value]
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return None if value is None or value != value else clean(str(value))
 
 
 def read_jsonl(path: Path, text: str) -> Source:
-    rows, lines, unusable = [], [], []
+    rows, lines, unusable, with_object = [], [], [], defaultdict(list)
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -120,8 +135,15 @@ def read_jsonl(path: Path, text: str) -> Source:
         if not isinstance(row, dict):
             unusable.append(("not a JSON object", f"line {number}"))
             continue
-        rows.append({key: as_text(value) for key, value in row.items()})
+        for key, value in row.items():
+            if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
+                with_object[clean(key)].append(f"line {number}")
+        rows.append({clean(key): as_text(value) for key, value in row.items()})
         lines.append(f"line {number}")
     if not rows:
         raise InputError(f'{path}: no line is a JSON object like {{"image": ..., "caption": ...}}')
-    return Source(path, pd.DataFrame(rows).astype("object"), lines, path.parent, unusable)
+    found = [
+        f"objects taken as their JSON in '{name}': {len(places):,} {examples(places)}"
+        for name, places in with_object.items()
+    ]
+    return Source(path, pd.DataFrame(rows).astype("object"), lines, path.parent, unusable, found)
