@@ -77,7 +77,8 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
     if options.strict:
         catalogue.report.refuse_unusable(catalogue.path)
     if catalogue.rows.empty:
-        raise InputError(f"{catalogue.path}: an empty catalogue, none of its images can be decoded")
+        message = f"{catalogue.path}: an empty catalogue, none of its images can be decoded"
+        raise InputError("\n  ".join([message, *catalogue.report.lines()]))
     catalogue = merge_equal_images(catalogue, images)
     splits = split_catalogue(catalogue.rows, photographs(catalogue, images))
     for line in [*catalogue.report.lines(), *images.remarks, size_line(catalogue), *splits.report]:

@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
@@ -14,6 +15,8 @@ from data.limits import Limits
 
 READ_AT_ONCE = 2**16
 MOST_REDIRECTS = 5
+WATCH = 0.1
+"""Seconds after which it is seen that it is time to stop."""
 AGENT = {"User-Agent": "fashion-retrieval data/prepare.py", "Accept": "image/*"}
 
 
@@ -34,6 +37,32 @@ class OneAnswer(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
+
+
+def ask(url: str, stop: threading.Event, limits: Limits) -> bytes:
+    """What `read` gives, in a thread that is left alone when it takes too long or it is time to stop.
+
+    A server that sends its headers letter by letter is never silent, and keeps requests busy as long as it likes.
+
+    Raises:
+        Failure, Setback: as `read` does.
+    """
+    answer: Future[bytes] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(read(url, stop, limits))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    deadline = time.monotonic() + limits.patience + limits.silence
+    while time.monotonic() < deadline and not stop.is_set():
+        if wait([answer], timeout=WATCH).done:
+            return answer.result()
+    if stop.is_set():
+        raise Failure("stopped")
+    raise Setback(f"not all there after {limits.patience:g} s")
 
 
 def read(url: str, stop: threading.Event, limits: Limits) -> bytes:

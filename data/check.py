@@ -32,7 +32,8 @@ PICTURE_SIZE = (160, 120)
 @dataclass(frozen=True)
 class Options(Choice):
     output: Path | None = None
-    """PNG file to draw 40 random pairs to (None: runs/check-<catalogue>.png in the repository)."""
+    """PNG file to draw 40 random pairs to (None: runs/check-<catalogue>.png in the repository, with the name of its
+    folder in front where the catalogue is a file)."""
     seed: int = 0
     """Of the choice of pairs."""
 
@@ -40,12 +41,16 @@ class Options(Choice):
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     # imported only now, so that --help and a mistyped option answer at once
+    from common.account import printable
     from common.batches import load_data
     from common.images import THUMBNAIL
     from data.sample import make_sample
 
     chosen = options.options()
-    output = (options.output or ROOT / "runs" / f"check-{chosen.data.stem}.png").expanduser()
+    name = chosen.data.name if chosen.data.is_dir() else f"{chosen.data.parent.name}-{chosen.data.stem}"
+    output = (options.output or ROOT / "runs" / f"check-{name}.png").expanduser()
+    if options.seed < 0:
+        raise InputError(f"--seed {options.seed}: expected a number from 0 up")
     if output.suffix.lower() != ".png" or output.is_dir():
         raise InputError(f"--output {output}: expected the name of a .png file")
     data = load_data(chosen, THUMBNAIL, make_sample)
@@ -56,13 +61,12 @@ def main() -> None:
     longest = rows.assign(length=lengths).drop_duplicates("caption").nlargest(LONGEST, "length")
     for row in longest.itertuples():
         shown = row.caption if len(row.caption) <= SHOWN else row.caption[:SHOWN] + "..."
-        print(f"  {row.length:>7,} letters, {data.catalogue.places[row.place]}: {shown}")
-    draw_sheet(data, options.seed, output)
-    print(f"{SHEET[0] * SHEET[1]} random pairs: {output}")
+        print(f"  {row.length:>7,} letters, {printable(data.catalogue.places[row.place])}: {printable(shown)}")
+    print(f"{draw_sheet(data, options.seed, output)} random pairs: {output}")
 
 
-def draw_sheet(data: "Data", seed: int, file: Path) -> None:
-    """Draw random pairs of image and caption, each with its split."""
+def draw_sheet(data: "Data", seed: int, file: Path) -> int:
+    """Draw random pairs of image and caption, each with its split; returns how many."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -86,6 +90,7 @@ def draw_sheet(data: "Data", seed: int, file: Path) -> None:
     with replacing(file) as part:
         figure.savefig(part, dpi=100, format="png")
     pyplot.close(figure)
+    return len(chosen)
 
 
 if __name__ == "__main__":

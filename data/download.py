@@ -22,7 +22,7 @@ from tqdm import tqdm
 from common.errors import DiskFull
 from common.files import describe_full_disk, is_disk_full, make_durable, part_name, remove_leftovers
 from common.images import BROKEN_IMAGE, THUMBNAIL, decode
-from data.answers import Failure, Setback, read
+from data.answers import Failure, Setback, ask
 from data.limits import Limits
 
 LOG, IMAGES = "downloads.jsonl", "images"
@@ -105,9 +105,6 @@ def download(urls: Iterable[str], folder: Path, limits: Limits, retry_failed: bo
                     bar.update()
                     bar.set_postfix(failed=len(known.failures), refresh=False)
                     start(hosts[host_of(url)])
-        except KeyboardInterrupt:
-            bar.write(f"stopping, which takes {limits.silence:g} s where a server is silent; start again to go on")
-            raise
         finally:
             stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -120,13 +117,16 @@ def read_log(folder: Path) -> Downloads:
     for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
         try:
             entry = json.loads(line)
-        except ValueError:  # cut off by a kill
+            url, failure, file = entry["url"], entry.get("failure"), entry.get("file")
+        except (ValueError, KeyError, TypeError, AttributeError):  # cut off by a kill, or spoilt
             continue
-        known.files.pop(entry["url"], None), known.failures.pop(entry["url"], None)
-        if "failure" in entry:
-            known.failures[entry["url"]] = entry["failure"]
-        elif (folder / entry["file"]).is_file() and (folder / entry["file"]).stat().st_size:
-            known.files[entry["url"]] = entry["file"]
+        if not isinstance(url, str):
+            continue
+        known.files.pop(url, None), known.failures.pop(url, None)
+        if isinstance(failure, str):
+            known.failures[url] = failure
+        elif isinstance(file, str) and (folder / file).is_file() and (folder / file).stat().st_size:
+            known.files[url] = file
     return known
 
 
@@ -146,7 +146,7 @@ def fetch(url: str, host: Host, folder: Path, limits: Limits, stop: threading.Ev
     for attempt in range(1, limits.attempts + 1):
         stop.wait(max(0.0, host.not_before - time.monotonic()))
         try:
-            return save(url, read(url, stop, limits), folder)
+            return save(url, ask(url, stop, limits), folder)
         except Setback as setback:
             reason, pause = str(setback), setback.wait
         if pause is not None and pause > limits.longest_wait:

@@ -36,7 +36,7 @@ def fetch(name: str, revision: str | None, folder: Path) -> None:
     kept = folder / SOURCE
     remove_leftovers(folder)
     if kept.is_file():
-        source = json.loads(kept.read_text(encoding="utf-8"))
+        source = read_source(kept)
         if source["name"] != name or revision not in (None, source["asked"], source["commit"]):
             raise InputError(f"{folder}: holds {source['name']} at {source['commit']}; name another --output")
     elif folder.exists() and any(folder.iterdir()):
@@ -54,6 +54,8 @@ def fetch(name: str, revision: str | None, folder: Path) -> None:
         snapshot_download(
             name, repo_type="dataset", revision=info.sha, local_dir=folder, allow_patterns=list(map(escape, files))
         )
+    except InputError:
+        raise
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise InputError(f"{name}: no such data set or revision on the hub ({first_line(error)})") from None
     except (HTTPError, OSError) as error:  # OSError: of a file that is not as long as it should be, too
@@ -61,6 +63,9 @@ def fetch(name: str, revision: str | None, folder: Path) -> None:
             raise
         raise InputError(f"{name}: the hub could not be reached or broke off ({first_line(error)}); "
                          "start again to go on") from None  # fmt: skip
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{name}: what answered is no hub ({first_line(error)}); is HF_ENDPOINT right, "
+                         "or does the network want a login?") from None  # fmt: skip
     for file, entry in files.items():
         verify(folder / file, entry)
     folders = sorted({(folder / file).parent for file in files})
@@ -72,12 +77,28 @@ def write_atomically_in(folder: Path, source: dict) -> None:
     write_atomically(folder / SOURCE, json.dumps(source))
 
 
+def read_source(file: Path) -> dict[str, str]:
+    """What was fetched into a folder before.
+
+    Raises:
+        InputError: the file is not of this script.
+    """
+    try:
+        source = json.loads(file.read_text(encoding="utf-8"))
+        return {key: str(source[key]) for key in ("name", "asked", "commit")}
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{file}: not of a download of this script; name another --output") from None
+
+
 def verify(file: Path, entry: object) -> None:
-    """Raise an `InputError` if a file has another size or content than the hub's."""
-    expected = entry.lfs.sha256 if entry.lfs else None
+    """Raise an `InputError` if a file has another content than the hub's."""
     with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest() if expected else None
-    if (entry.size is not None and file.stat().st_size != entry.size) or found != expected:
+        if entry.lfs:
+            expected, found = entry.lfs.sha256, hashlib.file_digest(opened, "sha256").hexdigest()
+        else:  # git's own hash, of a header and the content
+            header = b"blob %d\0" % file.stat().st_size
+            expected, found = entry.blob_id, hashlib.sha1(header + opened.read()).hexdigest()
+    if found != expected:
         file.unlink()
         raise InputError(f"{file}: not the file that the hub has, so it was removed; start again to fetch it anew")
 

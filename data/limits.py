@@ -4,10 +4,16 @@ from dataclasses import asdict, dataclass
 
 from common.errors import InputError
 
+DAY = 86_400
+MOST = {
+    "at_once": 1000, "per_host": 1000, "attempts": 1000, "backoff": DAY, "longest_wait": DAY, "silence": DAY,
+    "patience": DAY, "most_bytes": 2**40,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Limits:
-    """All of them above zero."""
+    """All of them above zero, and none above what `MOST` says."""
 
     at_once: int = 32
     """Downloads at a time."""
@@ -27,7 +33,7 @@ class Limits:
     """Largest file."""
 
     def check(self) -> None:
-        """Raise an `InputError` if one is not above zero."""
+        """Raise an `InputError` if one is out of range."""
         for name, value in asdict(self).items():
-            if not value > 0:
-                raise InputError(f"--{name.replace('_', '-')} {value}: expected more than 0")
+            if not 0 < value <= MOST[name]:
+                raise InputError(f"--{name.replace('_', '-')} {value}: expected more than 0, at most {MOST[name]:,}")

@@ -10,11 +10,11 @@ Start it again with the same words to go on where it was stopped.
 """
 
 import csv
+import json
 import sys
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,8 +23,7 @@ import tyro
 from common.errors import InputError, run_script
 from data.limits import Limits
 
-CATALOGUE, FAILURES = "catalogue.csv", "not-downloaded.csv"
-EXAMPLES = 3
+CATALOGUE, FAILURES, SOURCE = "catalogue.csv", "not-downloaded.csv", "source.json"
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class Urls(Download):
     """The table."""
     image_column: str | None = None
     """Column with the URLs (None: guessed from common names)."""
+    caption_column: str | None = None
+    """Column with the captions, of which a row may hold a list (None: guessed from common names)."""
 
 
 @dataclass(frozen=True)
@@ -97,72 +98,102 @@ def main() -> None:
     elif isinstance(command, Unpack):
         unpack_catalogue(command.archive, command.output.expanduser())
     elif isinstance(command, IndianFashion):
-        prepare_table(command, command.links, "link")
+        prepare_table(command, command.links, "link", "description")
     else:
-        prepare_table(command, command.table, command.image_column)
+        prepare_table(command, command.table, command.image_column, command.caption_column)
 
 
-def prepare_table(command: Download, file: Path, image_column: str | None) -> None:
+def prepare_table(command: Download, file: Path, image_column: str | None, caption_column: str | None) -> None:
     """Download the images of a table and write it again with their files in place of the URLs.
 
     Raises:
-        InputError: the table cannot be read or holds no URL, or the output folder holds something else.
+        InputError: the table cannot be read or holds no URL, or the output folder holds something else, or a
+            catalogue that was changed since.
     """
     import pandas as pd
 
+    from common.account import examples
     from common.catalogue import COMMON_NAMES, guess
-    from common.columns import without_lists
+    from common.columns import free_name, without_lists
     from common.files import write_atomically
     from common.formats import parquet, table
-    from data.download import LOG, download
+    from common.hashing import hashed
+    from data.download import download
 
     if not file.is_file():
         raise InputError(f"{file}: no such file; give the table with the URLs")
     output = command.output.expanduser()
-    if output.exists() and any(output.iterdir()) and not (output / LOG).is_file():
-        raise InputError(f"{output}: not empty and no download of this script, so it stays as it is; "
-                         "name another folder with --output")  # fmt: skip
+    written = written_before(output, file)
     source = (parquet if parquet.matches(file) else table).read(file)
     frame = source.frame
     names = list(frame.columns)
     column = image_column or guess(names, COMMON_NAMES["image"])
-    if column not in names:
-        wanted = f"column '{image_column}'" if image_column else "image column"
-        raise InputError(f"{file}: no {wanted} found among {names}; name it with --image-column NAME")
-    frame = without_lists(frame, (column, guess(names, COMMON_NAMES["caption"])))
+    for what, name in (("image", column), ("caption", caption_column or column)):
+        if name not in names:
+            wanted = f"column '{name}'" if name else f"{what} column"
+            raise InputError(f"{file}: no {wanted} found among {names}; name it with --{what}-column NAME")
+    frame = without_lists(frame, (column, caption_column or guess(names, COMMON_NAMES["caption"])))
     found_at, frame = frame.index, frame.reset_index(drop=True)
     urls = frame[column].fillna("").str.strip()
     named = urls.str.match(r"https?://", case=False).astype(bool)
     if not named.any():
         raise InputError(f"{file}: the column '{column}' holds no URL; name the column with --image-column")
+    command.limits.check()
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomically(output / SOURCE, json.dumps(written))  # first of all: by it a later call knows the folder
     found = download(urls[named], output, command.limits, command.retry_failed)
 
-    failed = named & urls.isin(list(found.failures))
-    got = named & ~failed
-    # what no reader could use is told here, as it will not be in the new table
-    lost = Counter(reason for reason, _ in source.unusable)
-    if not named.all():
-        lost[f"no URL in '{column}'"] = int((~named).sum())
+    got = named & urls.isin(list(found.files))
     files = urls[got].map(found.files)
-    # under the name that readers know, unless another column has it
-    name = "image" if column == "image" or "image" not in frame else column
-    address = "url" if "url" not in frame else "image url"
-    new = frame[got].drop(columns=column).assign(**{name: files, address: urls[got]})
-    write_atomically(output / CATALOGUE, new.to_csv(index=False, quoting=csv.QUOTE_ALL))
+    rest = frame[got].drop(columns=column)
+    rest = rest.rename(columns={name: free_name(f"{name} (table)", rest) for name in rest if name.lower() == "image"})
+    address = free_name("url", rest)
+    new = pd.concat([files.rename("image"), rest, urls[got].rename(address)], axis=1)
+    text = new.to_csv(index=False, quoting=csv.QUOTE_ALL)
+    written["written"] = list(dict.fromkeys([*written["written"], hashed([text])]))
+    write_atomically(output / SOURCE, json.dumps(written))
+    write_atomically(output / CATALOGUE, text)
+    reasons = urls.map(found.failures).where(named, f"no URL in '{column}'")
     places = pd.Series([source.places[number] for number in found_at], dtype=object)
-    missing = pd.DataFrame({"place": places[failed], "url": urls[failed], "reason": urls[failed].map(found.failures)})
+    missing = pd.DataFrame({"place": places, "url": urls, "reason": reasons})[~got]
+    # what no reader could use will not be in the new table either
+    unusable = pd.DataFrame([(place, "", reason) for reason, place in source.unusable], columns=missing.columns)
+    missing = pd.concat([missing, unusable], ignore_index=True)
     write_atomically(output / FAILURES, missing.to_csv(index=False))
 
     print(f"{file}: {len(source.places) + len(source.unusable):,} rows, {urls[named].nunique():,} distinct URLs")
     print(f"  {int(got.sum()):,} rows with an image, {files.nunique():,} images: {output / CATALOGUE}")
-    for reason, count in lost.most_common():
-        print(f"  left out {count:,}: {reason}")
     for reason, rows in missing.groupby("reason", sort=False):
-        print(f"  left out {len(rows):,}: {reason} ({'; '.join(rows['place'][:EXAMPLES])})")
+        print(f"  left out {len(rows):,}: {reason} {examples(rows['place'].tolist())}")
     if len(missing):
-        print(f"  listed in {output / FAILURES}; to ask for them again: --retry-failed")
+        again = "; to ask again for what failed: --retry-failed" if found.failures else ""
+        print(f"  listed in {output / FAILURES}{again}")
     if not got.any():
         raise InputError(f"{output}: none of the images could be downloaded")
+
+
+def written_before(output: Path, file: Path) -> dict[str, Any]:
+    """What source.json says of a folder: the table, and hashes of the catalogues that were written.
+
+    Raises:
+        InputError: the folder holds something else, what was made of another table, or a catalogue that was changed.
+    """
+    from common.hashing import hashed
+
+    table, source, catalogue = str(file.resolve()), output / SOURCE, output / CATALOGUE
+    if not output.exists() or not any(output.iterdir()):
+        return {"table": table, "written": []}
+    try:
+        known = json.loads(source.read_text(encoding="utf-8"))
+        before, written = str(known["table"]), list(known["written"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{output}: not empty and no download of this script, so it stays as it is; "
+                         "name another folder with --output") from None  # fmt: skip
+    if before != table:
+        raise InputError(f"{output}: holds what was made of {before}; name another folder with --output")
+    if catalogue.is_file() and hashed([catalogue.read_bytes().decode("utf-8", "replace")]) not in written:
+        raise InputError(f"{catalogue}: was changed since it was written, so it stays as it is; rename it to go on")
+    return {"table": table, "written": written}
 
 
 def unpack_catalogue(archive: Path, output: Path) -> None:
@@ -171,7 +202,7 @@ def unpack_catalogue(archive: Path, output: Path) -> None:
     Raises:
         InputError: there is no such archive, it is broken, or nothing of it can be used.
     """
-    from common.account import printable
+    from common.account import examples
     from common.catalogue import ARCHIVES
     from data.unpack import find_catalogue, unpack
 
@@ -183,8 +214,7 @@ def unpack_catalogue(archive: Path, output: Path) -> None:
     there = f", {len(done.there):,} of them were there already" if done.there else ""
     print(f"{archive}: {len(files):,} files, {size / 1e6:,.1f} MB, in {output}{there}")
     for reason, names in done.left_out.items():
-        shown = "; ".join(names[:EXAMPLES]) + ("; ..." if len(names) > EXAMPLES else "")
-        print(f"  left out {len(names):,}: {reason} ({printable(shown)})")
+        print(f"  left out {len(names):,}: {reason} {examples(names)}")
     if not files:
         raise InputError(f"{archive}: nothing in it could be unpacked")
     for file in files:

@@ -383,7 +383,8 @@ def test_kaggle_without_images_folder(tmp_path):
 @pytest.mark.parametrize("header", ["", "productDisplayName,id", "id,title"])
 def test_kaggle_with_another_header(tmp_path, header):
     put_kaggle(tmp_path).joinpath("styles.csv").write_text(header)
-    with pytest.raises(InputError, match=r"styles.csv, line 1: expected columns from 'id' to 'productDisplayName'"):
+    message = r"styles.csv(, line 1: expected columns from 'id' to 'productDisplayName'|: the file is empty)"
+    with pytest.raises(InputError, match=message):
         open_catalogue(tmp_path)
 
 
@@ -394,7 +395,7 @@ def test_kaggle_with_another_header(tmp_path, header):
         (
             "image",
             {"file": b"", "path": None},
-            r"no image column found(.|\n)*column 'image' is not read, it holds struct<",
+            r"no image column(.|\n)*column 'image' is not read, it holds struct<",
         ),
         (
             "image",

@@ -66,6 +66,13 @@ class Handler(BaseHTTPRequestHandler):
         row = tiny_products(180)[int(Path(self.path).stem)]
         self.give(drawing(row["colour"], row["shape"], row["ground"]))
 
+    def dripping_header(self, _):
+        self.send_response(200)
+        for number in range(60):
+            self.send_header(f"X-{number}", "drip")
+            self.flush_headers()
+            time.sleep(0.2)
+
     def missing(self, _):
         self.give(b"gone", 404)
 
@@ -162,6 +169,7 @@ FAILURES = {
     "odd_redirect": ("not an address of http or https", 1),
     "endless": ("larger than 0.2 MB", 1),
     "trickle": ("not all there after 1.5 s, 3 times", 3),
+    "dripping_header": ("not all there after 1.5 s, 3 times", 3),
 }
 
 
@@ -247,11 +255,13 @@ def test_a_silent_host_keeps_no_other_waiting(server, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["at_once", "per_host", "attempts", "silence", "most_bytes"])
-def test_limits_are_above_zero(name, server, tmp_path, monkeypatch):
+def test_limits_are_bounded(name, server, tmp_path, monkeypatch):
     option = f"--{name.replace('_', '-')}"
     words = ["indian-fashion", "--links", links(tmp_path, server), "--output", tmp_path / "out", option, 0]
-    with pytest.raises(InputError, match=f"^{option} 0(.0)?: expected more than 0$"):
+    with pytest.raises(InputError, match=f"^{option} 0(.0)?: expected more than 0, at most [0-9,]+$"):
         run_main(prepare.main, monkeypatch, *words)
+    with pytest.raises(InputError, match=f"^{option} .*: expected more than 0, at most [0-9,]+$"):
+        run_main(prepare.main, monkeypatch, *words[:-1], 10**15)
     assert not (tmp_path / "out").exists() and not server.asked
 
 
@@ -309,8 +319,56 @@ def test_indian_fashion_end_to_end(server, tmp_path, monkeypatch, capsys):
     assert catalogue.rows["caption"].iloc[30] == "the first again, in other words"
     assert catalogue.rows["image"].iloc[30] == catalogue.rows["image"].iloc[0], "one file for one URL"
     failed = pd.read_csv(output / "not-downloaded.csv")
-    assert failed["place"].tolist() == ["line 33", "line 35"]
-    assert failed["reason"].tolist() == ["HTTP 404", "not an image that can be decoded (a web page)"]
+    assert failed["place"].tolist() == ["line 33", "line 34", "line 35"]
+    assert failed["reason"].tolist() == [
+        "HTTP 404", "no URL in 'link'", "not an image that can be decoded (a web page)",
+    ]  # fmt: skip
+
+
+def test_what_was_made_of_another_table_or_by_hand_stays(server, tmp_path, monkeypatch):
+    output, one = tmp_path / "out", links(tmp_path, server)
+    words = ["indian-fashion", "--output", output, *LIMITS, "--links"]
+    run_main(prepare.main, monkeypatch, *words, one)
+    made = (output / "catalogue.csv").read_text()
+    with pytest.raises(InputError, match=rf"out: holds what was made of {one}; name another folder with --output"):
+        run_main(prepare.main, monkeypatch, *words, links(tmp_path, server, "other.csv", good=3))
+    with one.open("a") as file:
+        file.write(f"{server.url}/good/new.jpg,a new row,950\n")
+    run_main(prepare.main, monkeypatch, *words, one)
+    assert (output / "catalogue.csv").read_text().startswith(made), "a table may grow"
+    (output / "catalogue.csv").write_text(made.replace("red", "crimson"))
+    with pytest.raises(InputError, match=r"catalogue.csv: was changed since it was written, so it stays as it is"):
+        run_main(prepare.main, monkeypatch, *words, one)
+    assert "crimson" in (output / "catalogue.csv").read_text()
+
+
+def test_the_new_table_can_be_read_whatever_its_columns_are_called(server, tmp_path, monkeypatch):
+    file = tmp_path / "shop.csv"
+    file.write_text(f"Image,link,url,title\nsmall.jpg,{server.url}/product/1.jpg,http://shop.example,red\n")
+    run_main(prepare.main, monkeypatch, "urls", file, "--output", tmp_path / "out", "--image-column", "link")
+    catalogue = open_catalogue(tmp_path / "out" / "catalogue.csv")
+    row = catalogue.rows.iloc[0]
+    assert (row["Image (table)"], row["url"]) == ("small.jpg", "http://shop.example")
+    assert row["url 2"] == f"{server.url}/product/1.jpg" and row["caption"] == "red"
+
+
+def test_lists_of_captions_by_another_name(server, tmp_path, monkeypatch):
+    file = tmp_path / "shop.jsonl"
+    file.write_text(json.dumps({"image": f"{server.url}/product/1.jpg", "titles": ["red", "blue"]}) + "\nbroken\n")
+    words = ["urls", file, "--output", tmp_path / "out", "--caption-column"]
+    with pytest.raises(InputError, match=r"no column 'title' found among .*--caption-column NAME"):
+        run_main(prepare.main, monkeypatch, *words, "title")
+    run_main(prepare.main, monkeypatch, *words, "titles")
+    assert pd.read_csv(tmp_path / "out" / "catalogue.csv")["titles"].tolist() == ["red", "blue"]
+    failed = pd.read_csv(tmp_path / "out" / "not-downloaded.csv")
+    assert failed[["place", "reason"]].to_numpy().tolist() == [["line 2", "not a JSON object"]]
+
+
+def test_a_log_with_lines_of_something_else(server, tmp_path):
+    download([f"{server.url}/good/1.jpg"], tmp_path, QUICK)
+    with (tmp_path / LOG).open("a") as log:
+        log.write('[]\n{"url": 1}\n{"url": []}\n7\n{"file": "images/none.jpg"}\n')
+    assert list(read_log(tmp_path).files) == [f"{server.url}/good/1.jpg"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

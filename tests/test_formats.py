@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from catalogues import tiny_catalogue, tiny_products
-from public_formats import FORMATS, fashion_gen, hm, in_shop, multimodal, picture
+from public_formats import FORMATS, fashion_gen, hm, in_shop, multimodal, picture, write
 from tiny_runs import evaluate, train, use_patches
 
 from common.catalogue import open_catalogue
@@ -156,12 +156,24 @@ def spoil(folder, kind):
     if kind == "multimodal without images":
         multimodal(folder), shutil.rmtree(folder / "images")
         return "captions.json is there but the folder images/ is not"
+    if kind == "in-shop whose images are a link":
+        (
+            in_shop(folder),
+            (folder / "Img").rename(folder.parent / "away"),
+            (folder / "Img").symlink_to(folder.parent / "away"),
+        )
+        return "Img: a link out of the catalogue; if its images may be read, say so: --image-root"
     fashion_gen(folder)
     file = folder / "fashiongen_256_256_train.h5"
     if kind == "fashion-gen cut off":
         file.write_bytes(file.read_bytes()[:3000])
         return "fashiongen_256_256_train.h5: not a readable HDF5 file"
     with h5py.File(file, "a") as content:
+        if kind in SPOILT:
+            name, value, message = SPOILT[kind]
+            del content[name]
+            content[name] = value(content)
+            return message
         del content["input_name"]
         if kind == "fashion-gen of two lengths":
             content["input_name"] = np.zeros((3, 1), dtype="S4")
@@ -169,15 +181,68 @@ def spoil(folder, kind):
     return "no input_name; expected the data sets of Fashion-Gen"
 
 
+SPOILT = {
+    "fashion-gen of another file": (
+        "input_image", lambda content: h5py.ExternalLink("fashiongen_256_256_validation.h5", "input_image"),
+        "input_image is a link to another file",
+    ),
+    "fashion-gen of one number": ("input_productID", lambda content: 7, r"data sets of different lengths"),
+    "fashion-gen with grey images": (
+        "input_image", lambda content: np.zeros((4, 16, 16), np.uint8), r"input_image is \(4, 16, 16\) uint8 instead of"
+    ),
+    "fashion-gen with float images": (
+        "input_image", lambda content: np.zeros((4, 16, 16, 3)), r"input_image is \(4, 16, 16, 3\) float64 instead of"
+    ),
+    "fashion-gen with two ids a row": (
+        "input_productID", lambda content: np.zeros((len(content["input_name"]), 2), np.int32),
+        r"input_productID is \(\d+, 2\) instead of \(N, 1\)",
+    ),
+    "fashion-gen with numbers as texts": (
+        "input_name", lambda content: np.zeros((len(content["input_image"]), 1)), "input_name holds float64 instead of"
+    ),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", [
+    *SPOILT, "in-shop whose images are a link",
     "hm without images", "hm without a column", "in-shop without partition", "in-shop that is no list",
     "in-shop with other entries", "captions.json cut off", "multimodal without images", "fashion-gen cut off",
     "fashion-gen without a data set", "fashion-gen of two lengths",
 ])  # fmt: skip
 def test_what_is_missing_is_named(kind, tmp_path):
-    message = spoil(tmp_path, kind)
+    (tmp_path / "shop").mkdir()
+    message = spoil(tmp_path / "shop", kind)
     with pytest.raises(InputError, match=message):
-        open_catalogue(tmp_path)
+        open_catalogue(tmp_path / "shop")
+
+
+def test_captions_that_are_texts_lists_or_neither(tmp_path):
+    in_shop(tmp_path / "in_shop"), multimodal(tmp_path / "multimodal")
+    file = tmp_path / "in_shop" / "Anno" / "list_description_inshop.json"
+    described = json.loads(file.read_text())
+    described[0]["description"] = "red dress"
+    file.write_text(json.dumps(described))
+    assert rows_of(tmp_path / "in_shop")[1]["caption"].iloc[0] == "red dress"
+    file = tmp_path / "multimodal" / "captions.json"
+    captions = json.loads(file.read_text())
+    first, second, third, *_ = captions
+    file.write_text(json.dumps(captions | {first: ["one", "two"], second: {"en": "three"}, third: None}))
+    catalogue, rows = rows_of(tmp_path / "multimodal")
+    assert rows["caption"].tolist()[:2] == ["one", "two"] and len(rows) == 118 - 3 + 2
+    assert catalogue.report.unusable["the caption is a dict, not a text"] == [second]
+    assert catalogue.report.unusable["no caption"] == [third]
+
+
+def test_images_of_a_folder_and_beside_it_are_of_different_products(tmp_path):
+    for name in ("1", "1/z", "1/y", "2"):
+        write(tmp_path / f"{name}.jpg", picture(tiny_products(9)[len(name)]))
+        write(tmp_path / f"{name}.txt", name.encode())
+    _, rows = rows_of(tmp_path)
+    assert rows.groupby("product")["caption"].agg(set).to_dict() == {
+        "1": {"1/y", "1/z"},
+        "1.jpg": {"1"},
+        "2.jpg": {"2"},
+    }
 
 
 def test_odd_lines_and_names_are_reported(tmp_path):
@@ -260,6 +325,18 @@ def test_descriptions_that_cannot_be_read(spoilt, message, tmp_path):
     with pytest.raises(InputError, match=message):
         open_catalogue(tmp_path, caption="description")
     open_catalogue(tmp_path)
+
+
+def test_a_description_that_is_a_link_or_no_html(tmp_path):
+    products, styles = with_descriptions(tmp_path / "shop"), tmp_path / "shop" / "styles"
+    first, second = (products[number]["id"] for number in (3, 4))
+    (styles / f"{first}.json").rename(tmp_path / "away.json")
+    (styles / f"{first}.json").symlink_to(tmp_path / "away.json")
+    content = json.loads((styles / f"{second}.json").read_text())
+    content["data"]["productDescriptors"]["description"]["value"] = "<p>A <![foo dress</p>"
+    (styles / f"{second}.json").write_text(json.dumps(content))
+    captions = open_catalogue(tmp_path / "shop", caption="description").rows.set_index("product")["caption"]
+    assert first not in captions.index and captions[second].startswith("A ")
 
 
 def test_the_choice_is_for_the_kaggle_layout_alone(tmp_path):

@@ -148,6 +148,37 @@ def kaggle(change: Callable[[Path], object]) -> Callable[[Path], Path]:
     return build
 
 
+def twice_in_parquet(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    column = pa.array(["x"])
+    pq.write_table(pa.Table.from_arrays([column, column, column], ["image", "a", "a"]), folder / "shop.parquet")
+    return folder / "shop.parquet"
+
+
+def in_columns(columns: Callable[[list[bytes]], dict[str, list]]) -> Callable[[Path], Path]:
+    """A parquet file with captions and these columns, their types as pyarrow infers them."""
+
+    def build(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = tiny_products(COUNT)
+        pictures = [drawing(row["colour"], row["shape"], row["ground"]) for row in rows]
+        table = pa.table({"caption": [row["title"] for row in rows]} | columns(pictures))
+        pq.write_table(table, folder / "shop.parquet")
+        return folder / "shop.parquet"
+
+    return build
+
+
+def replace_in(file: Path, old: bytes, new: bytes) -> None:
+    file.write_bytes(file.read_bytes().replace(old, new, 1))
+
+
+def linked(folder: Path, away: Path) -> None:
+    """Move a folder away and put a link in its place."""
+    folder.rename(away)
+    folder.symlink_to(away)
+
+
 def append(file: Path, text: str) -> None:
     file.write_text(file.read_text() + text)
 
@@ -328,6 +359,64 @@ CASES = {
     "Kaggle ids that climb out": Case(
         kaggle(lambda folder: append(folder / "styles.csv", "../../outside" + 9 * ",x" + "\n")),
         "left out 1 row: the image lies outside",
+    ),
+    "ids too large for a float": Case(
+        parquet(lambda rows: [row.update(id=None if n == 0 else 2**53 + n) for n, row in enumerate(rows)]),
+        found="12 products",
+    ),
+    "whole numbers too large for an integer": Case(parquet(lambda rows: [row.update(price=1e20) for row in rows])),
+    "bytes beside the images": Case(
+        parquet(lambda rows: [row.update(sha=bytes([200, n])) for n, row in enumerate(rows)]),
+        found="column 'sha' is not read, it holds binary",
+    ),
+    "captions as bytes": Case(
+        parquet(lambda rows: [row.update(caption=row["caption"].encode()) for row in rows]), found="caption = caption"
+    ),
+    "a second column of images": Case(
+        parquet(lambda rows: [row.update(back=row["image"]) for row in rows]),
+        found="column 'back' is not read, it holds struct<bytes: binary",
+    ),
+    "the second column of images asked for": Case(
+        in_columns(lambda pictures: {"image": ["x"] * COUNT, "back": [{"bytes": p, "path": None} for p in pictures]}),
+        options=lambda folder: {"image_column": "back"},
+    ),
+    "images as lists of numbers": Case(
+        in_columns(lambda pictures: {"image": [{"bytes": [1, 2], "path": None} for _ in pictures]}),
+        error=r"no image column found(.|\n)*column 'image' is not read, it holds struct<bytes: list<",
+    ),
+    "values in values": Case(
+        parquet(lambda rows: [row.update(facts=[{"a": 1}], more={"a": 1}) for row in rows]),
+        found="column 'facts' is not read, it holds list<",
+    ),
+    "parquet with two columns of one name": Case(twice_in_parquet, error="a column name occurs twice in"),
+    "parquet that names paths it does not hold": Case(
+        parquet(lambda rows: [row.update(image={"bytes": None, "path": "a.jpg"}) for row in rows]),
+        error=r"none of its images can be decoded\n(.|\n)*left out 12 rows: image cannot be decoded: no image bytes",
+    ),
+    "half of a surrogate pair in a key": Case(jsonl('{"image": "images/11.jpg", "caption": "red", "a\\ud83d": 1}')),
+    "an object as a caption": Case(
+        jsonl({"image": "images/11.jpg", "caption": {"en": "red"}}),
+        found="objects taken as their JSON in 'caption': 1 (line 12)",
+    ),
+    "a mark of UTF-16 alone": Case(text(b"\xff\xfe"), error="the file is empty"),
+    "attributes of our own names": Case(
+        lambda folder: shop(folder, **{"place": "a", "place (attribute)": "b", "group": "c"}), found="12 products"
+    ),
+    "Kaggle in Windows-1252": Case(
+        kaggle(lambda folder: replace_in(folder / "styles.csv", b" on ", " \u00e0 ".encode("cp1252"))),
+        found="styles.csv (Windows-1252)",
+    ),
+    "Kaggle with a column twice": Case(
+        kaggle(lambda folder: replace_in(folder / "styles.csv", b"gender", b"season")),
+        error="line 1: a column name occurs twice, or is 'image'",
+    ),
+    "Kaggle whose images are a link": Case(
+        kaggle(lambda folder: linked(folder / "images", folder.parent / "away")),
+        error=r"images: a link out of the catalogue; if its images may be read, say so: --image-root \S+away",
+    ),
+    "the same, allowed": Case(
+        kaggle(lambda folder: linked(folder / "images", folder.parent / "away")),
+        options=lambda folder: {"image_root": folder.parent / "away"},
     ),
     "a folder of nothing": Case(lambda folder: folder.mkdir() or folder, error="not a catalogue; expected"),
     "nowhere": Case(lambda folder: folder / "none.csv", error="no such file or folder"),

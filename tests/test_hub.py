@@ -36,7 +36,9 @@ class Hub(BaseHTTPRequestHandler):
         self.server.asked[f"{self.command} {path}"] += 1
         if path.startswith(f"/api/datasets/{NAME}") and "/tree/" not in path:
             revision = path.rsplit("/revision/", 1)[-1]
-            if revision not in ("main", COMMIT, path):
+            if self.server.answer is not None:
+                self.send(200, self.server.answer, {"Content-Type": "application/json"})
+            elif revision not in ("main", COMMIT, path):
                 self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
             else:
                 self.send(200, json.dumps(self.described()).encode(), {"Content-Type": "application/json"})
@@ -53,13 +55,18 @@ class Hub(BaseHTTPRequestHandler):
              "lfs": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "pointerSize": 130}}
             for name, content in self.server.told.items()
         ]  # fmt: skip
+        if not self.server.lfs:
+            for entry in siblings:
+                content = self.server.told[entry["rfilename"]]
+                entry["blobId"] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+                del entry["lfs"]
         return {"id": NAME, "sha": COMMIT, "private": False, "gated": False, "disabled": False, "tags": [],
                 "downloads": 0, "likes": 0, "siblings": siblings}  # fmt: skip
 
     def tree(self) -> list[dict]:
         files = [
             {"type": "file", "path": entry["rfilename"], "size": entry["size"], "oid": entry["blobId"],
-             "lfs": entry["lfs"] | {"oid": entry["lfs"]["sha256"]}}
+             **({"lfs": entry["lfs"] | {"oid": entry["lfs"]["sha256"]}} if "lfs" in entry else {})}
             for entry in self.described()["siblings"]
         ]  # fmt: skip
         return [{"type": "directory", "path": "data", "oid": "1" * 40}, *files]
@@ -103,6 +110,7 @@ def hub(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         server.daemon_threads = True
         server.files, server.told, server.asked, server.cut = files, files, Counter(), 0
+        server.lfs, server.answer = True, None
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -174,6 +182,33 @@ def test_another_content_than_the_hub_says_is_removed(hub, tmp_path):
     done = prepare(hub, tmp_path / "fashion")
     assert done.returncode == 2 and "not the file that the hub has, so it was removed" in done.stderr
     assert not (tmp_path / "fashion" / name).exists()
+
+
+def test_a_file_without_lfs_is_checked_by_gits_own_hash(hub, tmp_path):
+    hub.lfs = False
+    assert prepare(hub, tmp_path / "right").returncode == 0
+    name = next(iter(hub.files))
+    hub.files = hub.files | {name: hub.files[name][:-1] + b"!"}
+    done = prepare(hub, tmp_path / "wrong")
+    assert done.returncode == 2 and "not the file that the hub has, so it was removed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "answer", [b"<html>Please log in", b"[]", b"{}", b'{"siblings": [{"rfilename": "../a.parquet"}]}']
+)
+def test_what_answers_is_no_hub(answer, hub, tmp_path):
+    hub.answer = answer
+    done = prepare(hub, tmp_path / "fashion")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.startswith("error: "), done.stderr
+    assert not list((tmp_path / "fashion").rglob("*.parquet")) and not (tmp_path / "a.parquet").exists()
+
+
+@pytest.mark.parametrize("content", ["not json", "[]", '{"name": "x"}'])
+def test_a_source_of_something_else(content, hub, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "source.json").write_text(content)
+    done = prepare(hub, tmp_path / "mine")
+    assert done.returncode == 2 and "source.json: not of a download of this script; name another" in done.stderr
 
 
 @pytest.mark.parametrize(

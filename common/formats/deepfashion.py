@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from common.errors import InputError
+from common.formats import table
 from common.formats.source import Source
 
 DESCRIPTIONS, PARTITION = Path("Anno/list_description_inshop.json"), Path("Eval/list_eval_partition.txt")
@@ -43,7 +44,8 @@ def read_in_shop(path: Path) -> Source:
     described: dict[str, list[tuple[str, str]]] = {}
     for entry in read_json(path / DESCRIPTIONS, list):
         try:
-            text = " ".join(entry["description"])
+            lines = entry["description"]
+            text = lines if isinstance(lines, str) else " ".join(lines)
             described.setdefault(entry["item"], []).append((entry["color"], text))
         except (KeyError, TypeError) as error:
             raise InputError(
@@ -52,7 +54,7 @@ def read_in_shop(path: Path) -> Source:
     file = path / PARTITION
     if not file.is_file():
         raise InputError(f"{file}: no such file; it names the images of In-Shop")
-    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = table.read_text(file)[0].splitlines()
     if len(lines) < 3:
         raise InputError(f"{file}: {len(lines)} lines; expected the count, a header and a line an image")
     rows, places, unusable = [], [], []
@@ -93,13 +95,16 @@ def read_multimodal(path: Path) -> Source:
         if facts is None:
             unusable.append((NOT_A_NAME, name))
             continue
-        rows.append({"image": name, "caption": str(caption or ""), **facts.groupdict()})
+        if not isinstance(caption, str | list | None):
+            unusable.append((f"the caption is a {type(caption).__name__}, not a text", name))
+            continue
+        rows.append({"image": name, "caption": caption, **facts.groupdict()})
         places.append(name)
     without = sorted({file.name for file in folder.iterdir()} - captions.keys())
     unusable += [(f"the image is not in {CAPTIONS}", name) for name in without]
     found = ["DeepFashion-MultiModal, captions of images"]
     names = ["image", "caption", *NAME.groupindex]
-    return Source(path, pd.DataFrame(rows, columns=names, dtype=str), places, folder, unusable, found, COLUMNS)
+    return Source(path, pd.DataFrame(rows, columns=names, dtype=object), places, folder, unusable, found, COLUMNS)
 
 
 def read_json(file: Path, kind: type) -> Any:

@@ -56,20 +56,45 @@ def open_checked(file: Path) -> h5py.File:
         content = h5py.File(file, "r")
     except OSError as error:
         raise InputError(f"{file}: not a readable HDF5 file ({error})") from None
-    missing = [name for name in (IMAGE, ID, *TEXTS) if name not in content]
-    sizes = {name: len(content[name]) for name in (IMAGE, ID, *TEXTS) if name in content}
-    if missing or len(set(sizes.values())) > 1:
-        found = f"no {', '.join(missing)}" if missing else f"data sets of different lengths, {sizes}"
+    if found := difference(content):
         content.close()
         raise InputError(f"{file}: {found}; expected the data sets of Fashion-Gen")
     return content
 
 
+def difference(content: h5py.File) -> str:
+    """What is not as in Fashion-Gen, or ""."""
+    names = (IMAGE, ID, *TEXTS)
+    if elsewhere := [name for name in names if isinstance(content.get(name, getlink=True), h5py.ExternalLink)]:
+        return f"{', '.join(elsewhere)} is a link to another file"
+    if missing := [name for name in names if not isinstance(content.get(name), h5py.Dataset)]:
+        return f"no {', '.join(missing)}"
+    shapes = {name: content[name].shape for name in names}
+    image, counts = content[IMAGE], {name: shape[0] if shape else 0 for name, shape in shapes.items()}
+    if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        return f"{IMAGE} is {image.shape} {image.dtype} instead of (N, height, width, 3) uint8"
+    if len(set(counts.values())) > 1:
+        return f"data sets of different lengths, {counts}"
+    for name in (ID, *TEXTS):
+        if content[name].size != counts[name] or content[name].external:
+            return f"{name} is {content[name].shape} instead of (N, 1)"
+        if name != ID and content[name].dtype.kind not in "SO":
+            return f"{name} holds {content[name].dtype} instead of bytes"
+    return f"{IMAGE} lies in another file" if image.external else ""
+
+
 def texts(data_set: h5py.Dataset) -> list[str]:
-    """Texts (N, 1) of bytes in latin-1."""
+    """Texts (N, 1) of bytes in latin-1, or in UTF-8 where they can be read as such."""
     starts = range(0, len(data_set), ROWS_AT_ONCE)
     pieces = (data_set[start : start + ROWS_AT_ONCE].reshape(-1) for start in starts)
-    return [text.decode("latin-1") for piece in pieces for text in piece]
+    return [decoded(text) for piece in pieces for text in piece]
+
+
+def decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 @dataclass(frozen=True)

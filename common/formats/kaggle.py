@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.containment import inside
 from common.errors import InputError
+from common.formats import table
 from common.formats.source import Source
 
 CAPTION, ID = "productDisplayName", "id"
@@ -33,10 +35,13 @@ def read(path: Path, caption: str = "title") -> Source:
     styles = path / "styles.csv"
     if not (path / "images").is_dir():
         raise InputError(f"{path}: styles.csv is there but the folder images/ is not; put the photographs into it")
-    lines = styles.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    text, encoding = table.read_text(styles)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     header = lines[0].split(",")
     if header[0] != ID or header[-1] != CAPTION:
         raise InputError(f"{styles}, line 1: expected columns from '{ID}' to '{CAPTION}', found {header}")
+    if len({*header, "image"}) <= len(header):
+        raise InputError(f"{styles}, line 1: a column name occurs twice, or is 'image', in {header}; rename it")
     rows, places, unusable, with_comma = [], [], [], 0
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
@@ -56,7 +61,7 @@ def read(path: Path, caption: str = "title") -> Source:
     if caption != "title":
         frame, places = described(path / "styles", frame, places, caption == "both")
     source = Source(path, frame, places, path / "images", unusable, columns=columns())
-    source.found.append("Kaggle folder, styles.csv and images/")
+    source.found.append(f"Kaggle folder, styles.csv{f' ({encoding})' * (encoding != 'UTF-8')} and images/")
     if with_comma:
         source.found.append(f"titles with an unescaped comma, read whole: {with_comma}")
     return source
@@ -66,8 +71,10 @@ def described(folder: Path, frame: pd.DataFrame, places: list[str], both: bool) 
     """The rows with their descriptions in place of their titles, or with both, one below the other."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; descriptions stand in styles/<id>.json of the large data set")
-    # an id that is no name of a file has none
-    texts = [description(folder / f"{name}.json") if re.fullmatch(r"[\w-]{1,99}", name) else "" for name in frame[ID]]
+    # an id that is no name of a file has none, nor has one whose file lies elsewhere
+    is_inside = inside(folder.parent)
+    files = {name: folder / f"{name}.json" for name in frame[ID] if re.fullmatch(r"[\w-]{1,99}", name)}
+    texts = [description(files[name]) if name in files and is_inside(files[name]) else "" for name in frame[ID]]
     other = frame.assign(**{CAPTION: texts})
     if not both:
         return other, places
@@ -96,8 +103,11 @@ def description(file: Path) -> str:
 def shown_text(html: str) -> str:
     """What a browser would show of HTML, on one line."""
     parser = ShownText()
-    parser.feed(html)
-    parser.close()
+    try:
+        parser.feed(html)
+        parser.close()
+    except AssertionError:  # of HTMLParser, for "<![" and what is no declaration
+        return re.sub(r"<[^>]*>|\s+", " ", html).strip()
     return re.sub(r"\s+", " ", "".join(parser.found)).strip()
 
 
