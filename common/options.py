@@ -124,15 +124,17 @@ def eval_command_line(model: str) -> EvalOptions:
     return dataclasses.replace(options, run=run_folder(options.run, model))
 
 
-def read_config(run: Path, model: str) -> dict[str, Any]:
-    """The config.json of a run of `model`.
+def read_config(run: Path, model: str | None) -> dict[str, Any]:
+    """The config.json of a run of `model`, or of any model if that is None.
 
     Raises:
         InputError: there is no such run, it cannot be read or it is a run of another model.
     """
     path = run / "config.json"
     if not path.is_file():
-        raise InputError(f"{run}: no run there (it has no config.json); train one first with {model}/train.py")
+        raise InputError(
+            f"{run}: no run there (it has no config.json); train one first with {model or 'a model'}/train.py"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         found = config["model"]
@@ -143,7 +145,7 @@ def read_config(run: Path, model: str) -> dict[str, Any]:
             raise ValueError(f"precision = {config['precision']!r}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error!r})") from None
-    if found != model:
+    if model is not None and found != model:
         raise InputError(f"{run}: a run of {found}, not of {model}; use {found}/eval.py or another folder")
     return config
 
