@@ -37,7 +37,7 @@ class Options(CatalogueOptions):
     """Ids of products to take out of the index; nothing is embedded then."""
     engine: Literal["auto", "exact", "hnsw"] = "auto"
     """How images are searched: exact compares with all, hnsw follows a graph and may miss some (auto: exact up to
-    300,000 images)."""
+    100,000 images)."""
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ Kind = Literal["exact", "hnsw"]
 FILE = "hnsw.faiss"
 LINKS, EF_BUILD, EF_SEARCH = 32, 80, 128
 """Of the HNSW graph: neighbours a node, and how many candidates are kept while building and searching."""
-EXACT_UP_TO = 300_000
+EXACT_UP_TO = 100_000
 """Images above which "auto" builds a graph."""
 
 

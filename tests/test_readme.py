@@ -13,10 +13,11 @@ import tyro
 from benchmarks import repeat
 from common.options import eval_command_line, train_command_line
 from data import check, prepare
+from search import index, query
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
-READMES = [ROOT / folder / "README.md" for folder in (".", "data", *MODELS)]
+READMES = [ROOT / folder / "README.md" for folder in (".", "data", "search", *MODELS)]
 
 
 def commands(script: str) -> list[list[str]]:
@@ -56,12 +57,20 @@ def test_training_commands_parse(model, monkeypatch):
 def test_the_commands_that_get_and_check_a_catalogue_parse():
     table = re.findall(r"`python data/prepare.py ([^`]+)`", (ROOT / "data" / "README.md").read_text(encoding="utf-8"))
     asked = [*commands("data/prepare.py"), *map(shlex.split, table)]
-    assert {words[0] for words in asked} == {"urls", "hub", "indian-fashion"}
+    assert {words[0] for words in asked} == {"urls", "hub", "indian-fashion", "unpack"}
     for words in asked:
         tyro.cli(prepare.Command, args=words)
     assert commands("data/check.py")
     for words in commands("data/check.py"):
         tyro.cli(check.Options, args=words)
+
+
+def test_the_commands_that_search_parse():
+    for script in (index, query):
+        found = commands(f"search/{Path(script.__file__).name}")
+        assert found
+        for words in found:
+            tyro.cli(script.Options, args=words)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -12,6 +12,7 @@ from catalogues import drawing, tiny_products
 from PIL import Image
 from tiny_runs import run_main, train, use_patches
 
+from benchmarks import search_latency
 from common.errors import InputError
 from search import Search, index, query
 from search.neighbours import Neighbours, chosen
@@ -334,7 +335,7 @@ def test_a_graph_is_kept_and_built_again_when_products_change(built, run, catalo
     (folder / "hnsw.faiss").write_bytes(b"x")
     with pytest.raises(InputError, match=r"hnsw\.faiss: cannot be read"):
         Search(folder, device="cpu")
-    assert [chosen("auto", count) for count in (1000, 10**7)] == ["exact", "hnsw"]
+    assert [chosen("auto", count) for count in (1000, 100_000, 100_001)] == ["exact", "exact", "hnsw"]
 
 
 # --- the command line ----------------------------------------------------------------------------------
@@ -386,3 +387,12 @@ def test_a_text_as_a_picture(built, tmp_path, monkeypatch):
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(InputError, match=r"text.jpg: no image that can be decoded \(cannot identify image file"):
         run_main(query.main, monkeypatch, built, "--image", tmp_path / "text.jpg", "--device", "cpu")
+
+
+def test_the_benchmark_prints_its_figures(built, monkeypatch, capsys):
+    run_main(search_latency.main, monkeypatch, "--index", built, "--queries", 5, "--device", "cpu")
+    out = capsys.readouterr().out
+    assert out.startswith("120 products, 132 images, 32 dimensions, exact search, ")
+    figures = dict(line.split(": ") for line in out.splitlines() if "_ms: " in line)
+    names = ["text", "text_encoding", "search", "image", "image_encoding"]
+    assert list(figures) == [f"{name}_p50_ms" for name in names] and all(float(value) > 0 for value in figures.values())
