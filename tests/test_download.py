@@ -371,7 +371,7 @@ def test_a_log_with_lines_of_something_else(server, tmp_path):
     assert list(read_log(tmp_path).files) == [f"{server.url}/good/1.jpg"]
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "indian"])
 def test_a_training_on_what_was_downloaded(kind, server, tmp_path, monkeypatch, capsys):
     """Two images a product in lists, where the table can hold them; four links are gone."""
     rows = [{"sku": row["id"], "title": row["title"], "colour": row["colour"],
@@ -380,9 +380,12 @@ def test_a_training_on_what_was_downloaded(kind, server, tmp_path, monkeypatch, 
     if kind == "parquet":
         for number, row in enumerate(rows):
             row["image"] = [row["image"], f"{server.url}/product/{100 + number % 80}.jpg"][: 1 + (number < 80)]
-    file = tmp_path / f"shop.{kind}"
-    getattr(pd.DataFrame(rows), f"to_{kind}")(file, index=False)
-    run_main(prepare.main, monkeypatch, "urls", file, "--output", tmp_path / "out", *LIMITS)
+    frame, file, words = pd.DataFrame(rows), tmp_path / f"shop.{kind}", ["urls"]
+    if kind == "indian":
+        frame = frame.rename(columns={"image": "link", "title": "description", "sku": "id"}).drop(columns="colour")
+        file, words = tmp_path / "links.csv", ["indian-fashion", "--links"]
+    frame.to_parquet(file) if kind == "parquet" else frame.to_csv(file, index=False)
+    run_main(prepare.main, monkeypatch, *words, file, "--output", tmp_path / "out", *LIMITS)
     count = 176 if kind == "parquet" else 96
     assert f"100 rows, {count + 4} distinct URLs" in (out := capsys.readouterr().out)
     assert f"{count} rows with an image, {count} images" in out and "left out 4: HTTP 404" in out
