@@ -177,6 +177,13 @@ def refuse_changes(started_with: Any, settings: Any, run: Path) -> None:
             )
 
 
+def typed_data(options: CatalogueOptions) -> dict[str, str | None]:
+    """Which catalogue was named and how, to be recorded: absolute paths, None for what was not given."""
+    paths = {key: getattr(options, key) for key in ("data", "image_root")}
+    typed = {key: None if path is None else str(Path(path).expanduser().resolve()) for key, path in paths.items()}
+    return typed | {key: getattr(options, key) for key in ("image_column", "caption_column", "id_column", "caption")}
+
+
 def with_recorded_data(options: Any, config: dict[str, Any]) -> Any:
     """Without --data, the catalogue that the run was trained on, and its columns where none are typed."""
     if options.data is not None:

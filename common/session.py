@@ -22,7 +22,7 @@ from common.columns import each
 from common.devices import choose_device, describe, keep_freed_memory, resolve_precision, seed_everything
 from common.errors import InputError
 from common.gallery import Gallery
-from common.options import TrainOptions, read_config
+from common.options import TrainOptions, read_config, typed_data
 from common.speed import compile_image_encoder, fastest_precision
 from common.splits import fewer_products, require_splits
 from common.text_encoders import build_tokenizer, load_tokenizer
@@ -187,14 +187,11 @@ def describe_run(
     model: str, options: TrainOptions, settings: Any, data: Data, precision: torch.dtype, device: torch.device
 ) -> dict[str, Any]:
     """What config.json holds: what was run, on which data, with which versions, on which machine."""
-    paths = {key: getattr(options, key) for key in ("data", "image_root")}
-    typed = {key: None if path is None else str(Path(path).expanduser().resolve()) for key, path in paths.items()}
-    typed |= {key: getattr(options, key) for key in ("image_column", "caption_column", "id_column", "caption")}
     catalogue = data.catalogue
     return {
         "model": model,
         "hyperparameters": asdict(settings),
-        "data": {"path": str(catalogue.path), "fingerprint": catalogue.fingerprint, "options": typed},
+        "data": {"path": str(catalogue.path), "fingerprint": catalogue.fingerprint, "options": typed_data(options)},
         "precision": str(precision).removeprefix("torch."),
         "versions": {
             "python": platform.python_version(),

@@ -92,7 +92,7 @@ class Search:
     def load_engine(self) -> Neighbours:
         """The index over the images: the graph that was built of what is there, else an exact one."""
         engine = self.manifest.engine
-        if engine["kind"] == "hnsw" and engine.get("content") == self.manifest.content():
+        if engine["kind"] == "hnsw" and engine["content"] == self.manifest.content():
             return Neighbours.read(self.folder)
         return Neighbours(self.image_emb)
 

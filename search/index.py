@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from common.errors import InputError, run_script
-from common.options import ROOT, CatalogueOptions, with_recorded_data
+from common.options import ROOT, CatalogueOptions, typed_data, with_recorded_data
 
 if TYPE_CHECKING:
     from search.store import Manifest
@@ -35,9 +35,9 @@ class Options(CatalogueOptions):
     """Keep the products of the index that --data does not hold: it is an addition, not the whole catalogue."""
     remove: tuple[str, ...] = ()
     """Ids of products to take out of the index; nothing is embedded then."""
-    engine: Literal["auto", "exact", "hnsw"] = "auto"
-    """How images are searched: exact compares with all, hnsw follows a graph and may miss some (auto: exact up to
-    100,000 images)."""
+    engine: Literal["auto", "exact", "hnsw"] | None = None
+    """How images are searched: exact compares with all, hnsw follows a graph and may miss some, auto is exact up to
+    100,000 images (None: what was given before, first of all auto)."""
 
 
 def main() -> None:
@@ -97,9 +97,13 @@ def bring_up_to_date(folder: Path, manifest: "Manifest | None", options: Options
     if manifest is not None and manifest.model != encoder.identity:
         raise InputError(f"{folder}: an index of another run or of other weights than {encoder.run}; "
                          "name another folder with --output")  # fmt: skip
-    data = load_data(with_recorded_data(options, encoder.config), encoder.image_size, make_sample)
-    source = {"path": str(data.catalogue.path), "fingerprint": data.catalogue.fingerprint}
+    named = with_recorded_data(options, {"data": manifest.data} if manifest else encoder.config)
+    data = load_data(named, encoder.image_size, make_sample)
+    source = {
+        "path": str(data.catalogue.path), "fingerprint": data.catalogue.fingerprint, "options": typed_data(named)
+    }  # fmt: skip
     manifest = manifest or Manifest("", {}, {})
+    source = manifest.data if options.add and manifest.data else source
     manifest = replace(manifest, run=str(encoder.run.resolve()), model=encoder.identity, data=source)
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, manifest)  # before all else: by it a later call knows the folder for its own
@@ -118,29 +122,30 @@ def bring_up_to_date(folder: Path, manifest: "Manifest | None", options: Options
             which = np.concatenate([rows_of[product] for product in some])
             manifest = add_segment(folder, manifest, segment_of(rows.iloc[which], data, encoder, digests))
             bar.update(len(some))
-    if new or manifest.threshold is None:
+    if manifest.threshold is None or (new and not options.add):
         manifest = replace(manifest, threshold=threshold_of(data, encoder))
     write_manifest(folder, manifest)
     return manifest
 
 
-def build_engine(folder: Path, manifest: "Manifest", engine: str) -> None:
+def build_engine(folder: Path, manifest: "Manifest", engine: str | None) -> None:
     """Build the graph where one is wanted, and say what it misses."""
     from search.neighbours import Neighbours, chosen
     from search.store import read_all, write_manifest
 
     everything = read_all(folder, manifest)
+    engine = engine or manifest.engine["asked"]
     kind = chosen(engine, len(everything.image_emb))
     print(f"engine: {kind}, {len(everything.products):,} products, {len(everything.image_emb):,} images")
-    wanted = {"kind": kind} | ({"content": manifest.content()} if kind == "hnsw" else {})
-    if kind == "hnsw" and manifest.engine != wanted:
+    content = manifest.content() if kind == "hnsw" else ""
+    if kind == "hnsw" and manifest.engine["content"] != content:
         print("building the graph")
         graph, exact = Neighbours(everything.image_emb, "hnsw"), Neighbours(everything.image_emb)
         captions = everything.text_emb[:: max(1, len(everything.text_emb) // 500)]
         share = graph.recall(captions, exact)
         print(f"the graph finds {share:.1%} of the 10 nearest images of {len(captions):,} captions")
         graph.write(folder)
-    write_manifest(folder, replace(manifest, engine=wanted))
+    write_manifest(folder, replace(manifest, engine={"asked": engine, "kind": kind, "content": content}))
 
 
 if __name__ == "__main__":

@@ -35,20 +35,21 @@ class Manifest:
     Attributes:
         run: folder of the run that embedded the products.
         model: what is embedded with: the run's method, a hash of its weights and hyperparameters, the image size.
-        data: path and fingerprint of the catalogue that was indexed last.
+        data: path and fingerprint of the catalogue that was indexed last, and how it was named.
         threshold: the cosine below which a caption finds nothing that matches well, None before it is known.
         segments: names of the segments, oldest first.
         removed: segment -> ids of its products that are no longer there, or are in a later segment.
-        engine: kind ("exact" or "hnsw") of the index over the images, and what it was built of.
+        engine: of the index over the images, what was asked for ("auto", "exact" or "hnsw"), its kind ("exact" or
+            "hnsw") and what a graph was built of.
     """
 
     run: str
     model: dict[str, Any]
-    data: dict[str, str]
+    data: dict[str, Any]
     threshold: float | None = None
     segments: list[str] = field(default_factory=list)
     removed: dict[str, list[str]] = field(default_factory=dict)
-    engine: dict[str, str] = field(default_factory=lambda: {"kind": "exact"})
+    engine: dict[str, str] = field(default_factory=lambda: {"asked": "auto", "kind": "exact", "content": ""})
     version: int = VERSION
 
     def content(self) -> str:

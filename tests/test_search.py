@@ -143,6 +143,20 @@ def test_new_changed_and_gone_products(built, run, catalogue, tmp_path, monkeypa
     assert_same(updated, contents(fresh))
 
 
+def test_without_a_name_the_catalogue_of_last_time_is_meant(built, run, catalogue, tmp_path, monkeypatch, capsys):
+    """Not that of the run: its products would take the place of all there are."""
+    few = table(catalogue, tmp_path / "few", lambda rows: rows.head(40).rename(columns={"caption": "words"}))
+    folder = build(monkeypatch, run, few, tmp_path / "index", "--caption-column", "words", "--engine", "hnsw")
+    known = contents(folder)
+    run_main(index.main, monkeypatch, "--output", folder, "--device", "cpu")
+    out = capsys.readouterr().out
+    assert f"{len(known)} products before; 0 new, 0 changed, 0 gone" in out and out.count("engine: hnsw") == 2
+    threshold = read_manifest(folder).threshold
+    build(monkeypatch, run, catalogue, folder, "--add")
+    assert len(contents(folder)) == PRODUCTS and read_manifest(folder).threshold == threshold
+    assert read_manifest(folder).data["path"] == str(few)
+
+
 def test_an_addition_keeps_the_rest_and_products_come_and_go(built, run, catalogue, tmp_path, monkeypatch):
     folder = tmp_path / "index"
     shutil.copytree(built, folder)
