@@ -34,13 +34,15 @@ class Options:
     """Of each kind, after some to warm up."""
     top: int = 10
     """Results a query."""
+    onnx: Path | None = None
+    """Folder that search/export.py wrote: onnxruntime encodes the queries, in place of the run."""
     device: str = "auto"
     """Where queries are encoded: auto, cpu, cuda or cuda:N."""
 
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    search = Search(options.index, options.run, options.device)
+    search = Search(options.index, options.run, options.device, options.onnx)
     rng, times = np.random.default_rng(0), defaultdict(list)
     count = options.queries + WARM_UP
     texts = [search.captions[number] for number in rng.integers(0, len(search.captions), count)]

@@ -76,7 +76,7 @@ class WordMean(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, dim)"""
         known = tokens > UNKNOWN  # (B, L)
-        counted = torch.where(known.any(1, keepdim=True), known, tokens == UNKNOWN)
+        counted = known | ((tokens == UNKNOWN) & ~known.any(1, keepdim=True))
         total = (self.dropout(self.embedding(tokens)) * counted[..., None]).sum(1)  # (B, dim)
         return total / counted.sum(1, keepdim=True)
 

@@ -27,6 +27,7 @@ class Encoder:
     Args:
         run: folder that a train.py wrote.
         device: auto, cpu, cuda or cuda:N.
+        precision: of the encoders; None for the run's.
 
     Attributes:
         identity: what the vectors depend on: the method, the weights and hyperparameters, the image size.
@@ -35,11 +36,12 @@ class Encoder:
         InputError: there is no such run, or it is broken.
     """
 
-    def __init__(self, run: Path, device: str = "auto") -> None:
+    def __init__(self, run: Path, device: str = "auto", precision: str | None = None) -> None:
         self.run, self.device = run, choose_device(device)
         self.config = read_config(run, None)
         self.identity = identity(run, self.config)
-        self.model, self.tokenizer = load_model(run, self.config, self.device)
+        config = self.config | ({"precision": precision} if precision else {})
+        self.model, self.tokenizer = load_model(run, config, self.device)
         self.image_size: tuple[int, int] = tuple(self.config["hyperparameters"]["image_size"])
 
     def texts(self, captions: list[str], show: bool = False) -> np.ndarray:
@@ -59,11 +61,20 @@ class Encoder:
         Raises:
             InputError: it cannot be decoded.
         """
-        pixels, _, found = read_image(content_of(picture), self.image_size)
-        if isinstance(found, str):
-            name = picture if isinstance(picture, Path | str) else "the picture"
-            raise InputError(f"{name}: no image that can be decoded ({found})")
-        return self.images(pixels[None], np.array([0]))[0]
+        return self.images(decoded(picture, self.image_size)[None], np.array([0]))[0]
+
+
+def decoded(picture: Picture, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 of a picture.
+
+    Raises:
+        InputError: it cannot be decoded.
+    """
+    pixels, _, found = read_image(content_of(picture), size)
+    if isinstance(found, str):
+        name = picture if isinstance(picture, Path | str) else "the picture"
+        raise InputError(f"{name}: no image that can be decoded ({found})")
+    return pixels
 
 
 def content_of(picture: Picture) -> Path | bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from common.errors import InputError
 from search.encoder import Encoder, Picture
 from search.neighbours import Neighbours
 from search.store import ATTRIBUTE, read_all, read_manifest
+
+if TYPE_CHECKING:
+    from search.onnx_encoder import OnnxEncoder
 
 CONDITION = re.compile(r"(?P<column>.+?)\s*(?P<sign>!?=)\s*(?P<value>.*)", re.DOTALL)
 
@@ -63,15 +66,18 @@ class Search:
         index: folder that search/index.py wrote.
         run: of the run; None for the one that the index names.
         device: where queries are encoded: auto, cpu, cuda or cuda:N.
+        onnx: folder that search/export.py wrote, to encode queries with in place of the run.
 
     Raises:
         InputError: there is no index or no run, one of them is broken, or the index is of another run.
     """
 
-    def __init__(self, index: Path | str, run: Path | str | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, index: Path | str, run: Path | str | None = None, device: str = "auto", onnx: Path | str | None = None
+    ) -> None:
         self.folder = Path(index).expanduser()
         self.manifest = read_manifest(self.folder)
-        self.encoder = Encoder(Path(run or self.manifest.run).expanduser(), device)
+        self.encoder = encoder_of(Path(run or self.manifest.run).expanduser(), device, onnx)
         if self.encoder.identity != self.manifest.model:
             raise InputError(
                 f"{self.folder}: not an index of {self.encoder.run}: built with {described(self.manifest.model)}, the "
@@ -244,6 +250,14 @@ class Search:
             shown = ", ".join(values[name] or '""' for name in close)
             raise InputError(f"--where {text}: no product has this {column}; there are {shown}, ...")
         return column, found["sign"], found["value"]
+
+
+def encoder_of(run: Path, device: str, onnx: Path | str | None) -> "Encoder | OnnxEncoder":
+    if onnx is None:
+        return Encoder(run, device)
+    from search.onnx_encoder import OnnxEncoder
+
+    return OnnxEncoder(Path(onnx).expanduser())
 
 
 def described(model: dict[str, Any]) -> str:

@@ -49,6 +49,8 @@ class Options:
     """PNG file to draw the results to."""
     run: Path | None = None
     """Run folder (None: the one that the index names)."""
+    onnx: Path | None = None
+    """Folder that search/export.py wrote: onnxruntime encodes the query, in place of the run."""
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or cuda:N."""
 
@@ -59,7 +61,7 @@ def main() -> None:
     # imported only now, so that --help and a mistyped option answer at once
     from search.engine import Search
 
-    search = Search(options.index, options.run, options.device)
+    search = Search(options.index, options.run, options.device, options.onnx)
     if options.describe:
         print_words(search, options)
         return
