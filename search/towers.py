@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from common.captions import Tokenizer
+from common.captions import Tokenizer, first_line
+from common.errors import InputError
 from common.text_encoders import BiLSTM
 from search.onnx_encoder import IMAGE, TEXT
 
@@ -78,6 +79,9 @@ def write_towers(model: nn.Module, tokenizer: Tokenizer, image_size: tuple[int, 
         tokenizer: of the model.
         image_size: (height, width) in pixels.
         folder: to write to.
+
+    Raises:
+        InputError: an encoder cannot be exported.
     """
     tokens, lengths = (torch.from_numpy(array).long() for array in tokenizer(EXAMPLES))
     batch, words = torch.export.Dim("batch"), torch.export.Dim("words")
@@ -94,8 +98,11 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter about itself
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            tower.eval(), example, dynamo=True, input_names=inputs, output_names=outputs, dynamic_shapes=shapes,
-            verbose=False,
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                tower.eval(), example, dynamo=True, input_names=inputs, output_names=outputs, dynamic_shapes=shapes,
+                verbose=False,
+            )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            raise InputError(f"{file.name}: this run's encoder cannot be exported ({first_line(error)})") from None
         program.save(file)

