@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from catalogues import drawing, tiny_products
 from PIL import Image
-from tiny_runs import run_main, train, use_patches
+from tiny_runs import evaluate, run_main, train, use_patches
 
 from benchmarks import search_latency
 from common.errors import InputError
@@ -410,3 +410,19 @@ def test_the_benchmark_prints_its_figures(built, monkeypatch, capsys):
     figures = dict(line.split(": ") for line in out.splitlines() if "_ms: " in line)
     names = ["text", "text_encoding", "search", "image", "image_encoding"]
     assert list(figures) == [f"{name}_p50_ms" for name in names] and all(float(value) > 0 for value in figures.values())
+
+
+def test_recall_through_the_index_is_that_of_eval(data, tmp_path, monkeypatch):
+    """Of all products, each with one image: what the first K results hold."""
+    run = train(monkeypatch, data, tmp_path / "run", epochs=8)
+    report = evaluate(monkeypatch, run, "--split", "all")
+    search = Search(build(monkeypatch, run, data, tmp_path / "index"), device="cpu")
+    rows = pd.read_csv(data, dtype=str)
+    captions, files = rows["caption"].tolist(), [data.parent / name for name in rows["image"]]
+    found = [[result.title for result in search.by_text(caption).results] for caption in captions]
+    words = [[text for text, _ in search.words(file)] for file in files]
+    for direction, results in (("text_to_image", found), ("image_to_text", words)):
+        for top in (1, 5, 10):
+            hits = [caption in some[:top] for caption, some in zip(captions, results, strict=True)]
+            assert 100 * np.mean(hits) == pytest.approx(report[direction][f"R@{top}"], abs=1e-6)
+        assert 0 < report[direction]["R@1"] < 100
