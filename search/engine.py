@@ -75,14 +75,7 @@ class Search:
     def __init__(
         self, index: Path | str, run: Path | str | None = None, device: str = "auto", onnx: Path | str | None = None
     ) -> None:
-        self.folder = Path(index).expanduser()
-        self.manifest = read_manifest(self.folder)
-        self.encoder = encoder_of(Path(run or self.manifest.run).expanduser(), device, onnx)
-        if self.encoder.identity != self.manifest.model:
-            raise InputError(
-                f"{self.folder}: not an index of {self.encoder.run}: built with {described(self.manifest.model)}, the "
-                f"run is {described(self.encoder.identity)}; name its run with --run, or build the index again"
-            )
+        self.open(index, run, device, onnx)
         everything = read_all(self.folder, self.manifest)
         self.products = everything.products.set_index("id", drop=False)
         self.attributes = [name.removeprefix(ATTRIBUTE) for name in self.products if name.startswith(ATTRIBUTE)]
@@ -94,6 +87,17 @@ class Search:
         self.captions = everything.texts["caption"][first].tolist()
         self.images = self.load_engine()
         self.texts = Neighbours(everything.text_emb[first])
+
+    def open(self, index: Path | str, run: Path | str | None, device: str, onnx: Path | str | None) -> None:
+        """Read the manifest and load what encodes queries; refuse an index of another run."""
+        self.folder = Path(index).expanduser()
+        self.manifest = read_manifest(self.folder)
+        self.encoder = encoder_of(Path(run or self.manifest.run).expanduser(), device, onnx)
+        if self.encoder.identity != self.manifest.model:
+            raise InputError(
+                f"{self.folder}: not an index of {self.encoder.run}: built with {described(self.manifest.model)}, the "
+                f"run is {described(self.encoder.identity)}; name its run with --run, or build the index again"
+            )
 
     def load_engine(self) -> Neighbours:
         """The index over the images: the graph that was built of what is there, else an exact one."""
@@ -148,8 +152,11 @@ class Search:
         Raises:
             InputError: there is no such product, or no such attribute.
         """
-        query = self.image_emb[np.flatnonzero(self.product_of_image == self.number(product))[0]]
-        return self.answer(f"like {product}", query, top, where, but=product)
+        return self.answer(f"like {product}", self.vector(product), top, where, but=product)
+
+    def vector(self, product: str) -> np.ndarray:
+        """(D,) of a product's first image."""
+        return self.image_emb[np.flatnonzero(self.product_of_image == self.number(product))[0]]
 
     def words(self, image: Picture, top: int = 10) -> list[tuple[str, float]]:
         """The captions that describe a picture best, with their cosines.
@@ -186,11 +193,10 @@ class Search:
         but: str | None = None,
     ) -> Answer:
         """The products whose best images are nearest to a unit vector (D,)."""
-        if top < 1:
-            raise InputError(f"--top {top}: expected a number from 1 up")
+        check_top(top)
         allowed = self.allowed(where, but)
         if allowed is not None and not allowed.any():
-            return Answer(name, [], False if cross_modal else None)
+            return Answer(name, [], self.judged([], cross_modal))
         images = self.images.count if allowed is None else int(allowed.sum())
         wanted = top
         while True:  # several images of one product may be found
@@ -205,10 +211,13 @@ class Search:
             self.result(rank, self.product_of_image[found[0][kept][place]], float(scores[0][kept][place]))
             for rank, place in enumerate(best, start=1)
         ]
-        matches = None
-        if cross_modal and self.manifest.threshold is not None:
-            matches = bool(results) and results[0].score >= self.manifest.threshold
-        return Answer(name, results, matches)
+        return Answer(name, results, self.judged(results, cross_modal))
+
+    def judged(self, results: list[Result], cross_modal: bool) -> bool | None:
+        """Whether the best result matches well; None where that cannot be said."""
+        if not cross_modal or self.manifest.threshold is None:
+            return None
+        return bool(results) and results[0].score >= self.manifest.threshold
 
     def result(self, rank: int, number: int, score: float) -> Result:
         row = self.products.iloc[number]
@@ -227,6 +236,14 @@ class Search:
             keep[self.number(but)] = False
         return keep[self.product_of_image]
 
+    def has(self, column: str, value: str) -> bool:
+        """Whether some product has this value, whatever its case."""
+        return fold(value) in set(map(fold, self.values(column)))
+
+    def values(self, column: str) -> list[str]:
+        """The values of an attribute."""
+        return self.products[ATTRIBUTE + column].unique().tolist()
+
     def condition(self, text: str) -> tuple[str, str, str]:
         """Column, sign and value of "gender=Women" or "gender!=Women"; neither minds case.
 
@@ -244,8 +261,8 @@ class Search:
             ]
             hint = f"did you mean {names[close[0]]}?" if close else f"there are {', '.join(self.attributes) or 'none'}"
             raise InputError(f"--where {text}: no attribute '{found['column']}' in the index; {hint}")
-        values = {fold(value): value for value in self.products[ATTRIBUTE + column].unique()}
-        if fold(found["value"]) not in values:
+        if not self.has(column, found["value"]):
+            values = {fold(value): value for value in self.values(column)}
             close = get_close_matches(fold(found["value"]), list(values), 3, 0.3) or list(values)[:3]
             shown = ", ".join(values[name] or '""' for name in close)
             raise InputError(f"--where {text}: no product has this {column}; there are {shown}, ...")
@@ -258,6 +275,11 @@ def encoder_of(run: Path, device: str, onnx: Path | str | None) -> "Encoder | On
     from search.onnx_encoder import OnnxEncoder
 
     return OnnxEncoder(Path(onnx).expanduser())
+
+
+def check_top(top: int) -> None:
+    if top < 1:
+        raise InputError(f"--top {top}: expected a number from 1 up")
 
 
 def described(model: dict[str, Any]) -> str:

@@ -39,6 +39,11 @@ class Options(CatalogueOptions):
     """How images are searched: exact compares with all, hnsw follows a graph and may miss some, auto is exact up to
     100,000 images (None: what was given before, first of all auto)."""
 
+    qdrant: str | None = None
+    """URL of a Qdrant server that the index is sent to as well, for search/query.py --qdrant."""
+    collection: str | None = None
+    """With --qdrant: name of the collection (None: that of the index's folder)."""
+
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
@@ -58,7 +63,11 @@ def main() -> None:
         raise InputError(f"{folder}: no index there, nothing to --remove from")
     else:
         manifest = remove_named(folder, manifest, set(options.remove))
-    build_engine(folder, compact(folder, manifest), options.engine)
+    manifest = build_engine(folder, compact(folder, manifest), options.engine)
+    if options.qdrant is not None:
+        from search.served import connect, upload
+
+        upload(connect(options.qdrant), folder, manifest, options.collection or folder.resolve().name)
     print(f"index: {folder}")
 
 
@@ -128,7 +137,7 @@ def bring_up_to_date(folder: Path, manifest: "Manifest | None", options: Options
     return manifest
 
 
-def build_engine(folder: Path, manifest: "Manifest", engine: str | None) -> None:
+def build_engine(folder: Path, manifest: "Manifest", engine: str | None) -> "Manifest":
     """Build the graph where one is wanted, and say what it misses."""
     from search.neighbours import Neighbours, chosen
     from search.store import read_all, write_manifest
@@ -145,7 +154,9 @@ def build_engine(folder: Path, manifest: "Manifest", engine: str | None) -> None
         share = graph.recall(captions, exact)
         print(f"the graph finds {share:.1%} of the 10 nearest images of {len(captions):,} captions")
         graph.write(folder)
-    write_manifest(folder, replace(manifest, engine={"asked": engine, "kind": kind, "content": content}))
+    manifest = replace(manifest, engine={"asked": engine, "kind": kind, "content": content})
+    write_manifest(folder, manifest)
+    return manifest
 
 
 if __name__ == "__main__":

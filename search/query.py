@@ -49,6 +49,10 @@ class Options:
     """PNG file to draw the results to."""
     run: Path | None = None
     """Run folder (None: the one that the index names)."""
+    qdrant: str | None = None
+    """URL of a Qdrant server that the index was sent to: it searches, in place of this process."""
+    collection: str | None = None
+    """With --qdrant: name of the collection (None: that of the index's folder)."""
     onnx: Path | None = None
     """Folder that search/export.py wrote: onnxruntime encodes the query, in place of the run."""
     device: str = "auto"
@@ -58,10 +62,7 @@ class Options:
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     check(options)
-    # imported only now, so that --help and a mistyped option answer at once
-    from search.engine import Search
-
-    search = Search(options.index, options.run, options.device, options.onnx)
+    search = opened(options)
     if options.describe:
         print_words(search, options)
         return
@@ -74,6 +75,18 @@ def main() -> None:
         draw_grid(answer, search, options.grid)
         if not options.json:
             print(f"pictures: {options.grid}")
+
+
+def opened(options: Options) -> "Search":
+    # imported only now, so that --help and a mistyped option answer at once
+    if options.qdrant is None:
+        from search.engine import Search
+
+        return Search(options.index, options.run, options.device, options.onnx)
+    from search.served import ServedSearch, connect
+
+    name = options.collection or options.index.expanduser().resolve().name
+    return ServedSearch(options.index, connect(options.qdrant), name, options.run, options.device, options.onnx)
 
 
 def check(options: Options) -> None:

@@ -1,0 +1,213 @@
+"""The same index in a Qdrant server, for catalogues that outgrow the memory of one machine.
+
+Two collections: NAME holds a point an image, with its product's id, title and attributes, NAME-texts a point a caption.
+Sharding and replication are the server's: what it is told about a collection stays when products come and go.
+"""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from tqdm import tqdm
+
+from common.captions import fold
+from common.errors import InputError
+from search.encoder import Picture
+from search.engine import Answer, Result, Search, check_top
+from search.store import ATTRIBUTE, SEGMENTS, Manifest, Segment, read_segment
+
+AT_ONCE = 256
+NAMES = uuid.UUID("5a1d0a52-53f0-4d0e-9d0b-6d1f4e8f0c11")
+UNREACHABLE = (ResponseHandlingException, UnexpectedResponse, ConnectionError)
+
+
+def connect(url: str) -> QdrantClient:
+    """A client of a server.
+
+    Raises:
+        InputError: none answers.
+    """
+    client = QdrantClient(url=url, timeout=60)
+    try:
+        client.get_collections()
+    except Exception as error:  # of the client, of httpx, of the server
+        first = str(error).strip().split("\n")[0]
+        raise InputError(f"--qdrant {url}: no Qdrant server answers there ({first})") from None
+    return client
+
+
+def upload(client: QdrantClient, folder: Path, manifest: Manifest, name: str) -> None:
+    """Bring the collections up to date: what is new or changed is sent, what is gone is deleted.
+
+    Killed at any moment, the next call goes on.
+
+    Args:
+        client: of the server.
+        folder: of the index.
+        manifest: of the index.
+        name: of the collection.
+    """
+    segments = [read_segment(folder, part).without(set(manifest.removed.get(part, []))) for part in manifest.segments]
+    wanted = {
+        product: digest
+        for segment in segments
+        for product, digest in zip(segment.products["id"], segment.products["digest"], strict=True)
+    }
+    dim = next(segment.image_emb.shape[1] for segment in segments)
+    for collection in (name, f"{name}-texts"):
+        if not client.collection_exists(collection):
+            vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
+            client.create_collection(collection, vectors_config=vectors)
+            client.create_payload_index(collection, "product", models.PayloadSchemaType.KEYWORD)
+    # the texts of a product are sent before its images: a product whose images are there is there as a whole
+    there = products_of(client, name)
+    gone = [product for product in there if wanted.get(product) != there[product]]
+    for collection in (name, f"{name}-texts"):
+        for start in range(0, len(gone), AT_ONCE):
+            client.delete(collection, models.Filter(must=[one_of("product", gone[start : start + AT_ONCE])]), wait=True)
+    new = [product for product, digest in wanted.items() if there.get(product) != digest]
+    print(f"{name}: {len(there):,} products before; {len(new):,} to send, {len(gone):,} taken out")
+    with tqdm(total=len(new), desc="sending products", unit="product") as bar:
+        for segment in segments:
+            left = segment.without(set(segment.products["id"]) - set(new))
+            for start in range(0, len(left.products), AT_ONCE):
+                some = set(left.products["id"].iloc[start : start + AT_ONCE])
+                part = left.without(set(left.products["id"]) - some)
+                client.upsert(f"{name}-texts", list(text_points(part)), wait=True)
+                client.upsert(name, list(image_points(part)), wait=True)
+                bar.update(len(some))
+
+
+def image_points(segment: Segment) -> Iterator[models.PointStruct]:
+    rows = segment.products.fillna("").set_index("id", drop=False)
+    counts, of = {}, segment.images["product"].value_counts().to_dict()
+    for product, vector in zip(segment.images["product"], segment.image_emb, strict=True):
+        row, number = rows.loc[product], counts.setdefault(product, 0)
+        counts[product] += 1
+        attributes = {key.removeprefix(ATTRIBUTE): row[key] for key in row.index if key.startswith(ATTRIBUTE)}
+        payload = {
+            "product": product, "title": row["title"], "digest": row["digest"], "number": number, "of": of[product],
+            "attributes": {key: value for key, value in attributes.items() if value},
+            "folded": {key: fold(value) for key, value in attributes.items()},
+        }  # fmt: skip
+        yield models.PointStruct(id=point(f"image {product} {number}"), vector=vector.tolist(), payload=payload)
+
+
+def text_points(segment: Segment) -> Iterator[models.PointStruct]:
+    for row, vector in zip(segment.texts.itertuples(), segment.text_emb, strict=True):
+        payload = {"product": row.product, "caption": row.caption, "folded": fold(row.caption)}
+        name = point(f"text {row.product} {payload['folded']}")
+        yield models.PointStruct(id=name, vector=vector.tolist(), payload=payload)
+
+
+def point(name: str) -> str:
+    """The id of a point: the same whenever the same is sent."""
+    return str(uuid.uuid5(NAMES, name))
+
+
+def one_of(key: str, values: Sequence[str]) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
+
+
+def products_of(client: QdrantClient, name: str) -> dict[str, str]:
+    """Product id -> digest of a collection; "" where not all images are there."""
+    found: dict[str, str] = {}
+    missing: dict[str, int] = {}
+    place = None
+    while True:
+        points, place = client.scroll(name, limit=10_000, offset=place, with_payload=["product", "digest", "of"])
+        for payload in (record.payload for record in points):
+            found[payload["product"]] = payload["digest"]
+            missing[payload["product"]] = missing.get(payload["product"], payload["of"]) - 1
+        if place is None:
+            return {product: "" if missing[product] else digest for product, digest in found.items()}
+
+
+class ServedSearch(Search):
+    """`Search` in a server's collections; of the index's own folder only the manifest and the thumbnails are read.
+
+    Args:
+        index: folder that search/index.py wrote.
+        client: of the server.
+        name: of the collection.
+        run, device, onnx: as of `Search`.
+
+    Raises:
+        InputError: as `Search` does, or there is no such collection.
+    """
+
+    def __init__(
+        self, index: Path | str, client: QdrantClient, name: str, run: Path | str | None = None, device: str = "auto",
+        onnx: Path | str | None = None,
+    ) -> None:  # fmt: skip
+        self.open(index, run, device, onnx)
+        self.client, self.name = client, name
+        if not client.collection_exists(name):
+            raise InputError(f"no collection {name} in the server; send the index with search/index.py --qdrant")
+        files = [self.folder / SEGMENTS / part / "products.parquet" for part in self.manifest.segments]
+        schemas = map(pq.read_schema, files)
+        names = dict.fromkeys(key for schema in schemas for key in schema.names if key.startswith(ATTRIBUTE))
+        self.attributes = [key.removeprefix(ATTRIBUTE) for key in names]
+
+    def answer(
+        self, name: str, query: np.ndarray, top: int, where: Sequence[str], cross_modal: bool = False,
+        but: str | None = None,
+    ) -> Answer:  # fmt: skip
+        """The products whose best images are nearest to a unit vector (D,)."""
+        check_top(top)
+        must, must_not = [], [] if but is None else [one_of("product", [but])]
+        for condition in where:
+            column, sign, value = self.condition(condition)
+            (must if sign == "=" else must_not).append(one_of(f'folded."{column}"', [fold(value)]))
+        found = self.client.query_points_groups(
+            self.name, query=query.tolist(), group_by="product", limit=top, group_size=1,
+            query_filter=models.Filter(must=must, must_not=must_not), with_payload=True,
+        ).groups  # fmt: skip
+        hits = sorted((group.hits[0] for group in found), key=lambda hit: -hit.score)
+        results = [
+            Result(rank, hit.payload["product"], hit.payload["title"], round(hit.score, 4), hit.payload["attributes"])
+            for rank, hit in enumerate(hits, start=1)
+        ]
+        return Answer(name, results, self.judged(results, cross_modal))
+
+    def has(self, column: str, value: str) -> bool:
+        """Whether some product has this value, whatever its case."""
+        only = models.Filter(must=[one_of(f'folded."{column}"', [fold(value)])])
+        return self.client.count(self.name, count_filter=only, exact=False).count > 0
+
+    def values(self, column: str) -> list[str]:
+        """Some values of an attribute."""
+        points, _ = self.client.scroll(self.name, limit=1000, with_payload=["attributes"])
+        return sorted({found.payload["attributes"].get(column, "") for found in points})
+
+    def vector(self, product: str) -> np.ndarray:
+        first = models.FieldCondition(key="number", match=models.MatchValue(value=0))
+        only = models.Filter(must=[one_of("product", [product]), first])
+        points, _ = self.client.scroll(self.name, scroll_filter=only, limit=1, with_vectors=True)
+        if not points:
+            raise InputError(f"{product}: no such product in {self.name}")
+        return np.asarray(points[0].vector, dtype=np.float32)
+
+    def words(self, image: Picture, top: int = 10) -> list[tuple[str, float]]:
+        """The captions that describe a picture best, with their cosines."""
+        query = self.encoder.picture(image).tolist()
+        groups = self.client.query_points_groups(
+            f"{self.name}-texts", query=query, group_by="folded", limit=top, group_size=1, with_payload=True
+        ).groups
+        hits = sorted((group.hits[0] for group in groups), key=lambda hit: -hit.score)
+        return [(hit.payload["caption"], hit.score) for hit in hits]
+
+    def thumbnail(self, product: str) -> bytes:
+        """The JPEG of a product's first image."""
+        for part in reversed(self.manifest.segments):
+            if product not in self.manifest.removed.get(part, []):
+                file = self.folder / SEGMENTS / part / "images.parquet"
+                found = pd.read_parquet(file, filters=[("product", "==", product)])
+                if len(found):
+                    return found["thumbnail"].iloc[0]
+        raise InputError(f"{product}: no such product in {self.folder}")

@@ -1,0 +1,136 @@
+"""search/served.py: the same results from a Qdrant server's collections as from the index itself."""
+
+import shutil
+
+import numpy as np
+import pytest
+from catalogues import tiny_products
+from qdrant_client import QdrantClient
+from tiny_runs import run_main, train, use_patches
+
+from common.errors import InputError
+from search import Search, index, query
+from search.served import ServedSearch, products_of, upload
+from search.store import read_manifest
+
+pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
+
+
+@pytest.fixture(autouse=True)
+def stub(monkeypatch):
+    use_patches(monkeypatch)
+    monkeypatch.setattr(index, "SEGMENT", 50)
+
+
+@pytest.fixture(scope="module")
+def built(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("index")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_patches(monkeypatch)
+        monkeypatch.setattr(index, "SEGMENT", 50)
+        run = train(monkeypatch, data, folder / "run", epochs=6)
+        run_main(index.main, monkeypatch, "--run", run, "--output", folder / "index", "--device", "cpu")
+    return folder / "index"
+
+
+@pytest.fixture
+def client():
+    client = QdrantClient(":memory:")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def both(built, client):
+    upload(client, built, read_manifest(built), "shop")
+    return Search(built, device="cpu"), ServedSearch(built, client, "shop", device="cpu")
+
+
+def assert_same(found, expected):
+    assert found.query == expected.query and found.matches == expected.matches
+    assert [result.id for result in found.results] == [result.id for result in expected.results]
+    for one, other in zip(found.results, expected.results, strict=True):
+        assert one.score == pytest.approx(other.score, abs=2e-4)
+        assert (one.rank, one.title, one.attributes) == (other.rank, other.title, other.attributes)
+
+
+def test_the_same_is_found(both, data):
+    local, served = both
+    for row in tiny_products(120)[::10]:
+        assert_same(served.by_text(row["title"]), local.by_text(row["title"]))
+        assert_same(served.similar(row["id"], top=7), local.similar(row["id"], top=7))
+        picture = data.parent / "images" / f"{row['id']}.jpg"
+        assert_same(served.by_image(picture, "in red"), local.by_image(picture, "in red"))
+        words, expected = served.words(picture, 5), local.words(picture, 5)
+        assert [text for text, _ in words] == [text for text, _ in expected]
+        assert served.thumbnail(row["id"]) == local.thumbnail(row["id"])
+
+
+CONDITIONS = (["Colour=RED"], ["shape!=disc"], ["colour=red", "shape!=bar"], ["colour=red", "colour=blue"])
+
+
+@pytest.mark.parametrize("where", CONDITIONS)
+def test_the_same_under_conditions(where, both):
+    local, served = both
+    assert_same(served.by_text("a disc", top=50, where=where), local.by_text("a disc", top=50, where=where))
+
+
+@pytest.mark.parametrize("where", ["size=4", "colour=rad", "colour"])
+def test_the_same_mistakes(where, both):
+    messages = []
+    for search in both:
+        with pytest.raises(InputError) as raised:
+            search.by_text("disc", where=[where])
+        messages.append(str(raised.value).split(";")[0])
+    assert messages[0] == messages[1]
+
+
+def test_products_come_and_go(built, client, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "index"
+    shutil.copytree(built, folder)
+    upload(client, folder, read_manifest(folder), "shop")
+    assert "0 products before; 120 to send, 0 taken out" in capsys.readouterr().out
+    run_main(index.main, monkeypatch, "--output", folder, "--remove", "1000", "1001")
+    capsys.readouterr()
+    upload(client, folder, read_manifest(folder), "shop")
+    assert "120 products before; 0 to send, 2 taken out" in capsys.readouterr().out
+    assert len(products_of(client, "shop")) == 118 and client.count("shop-texts").count == 118
+    served = ServedSearch(folder, client, "shop", device="cpu")
+    assert_same(served.by_text("disc", top=200), Search(folder, device="cpu").by_text("disc", top=200))
+    upload(client, built, read_manifest(built), "shop")
+    assert "118 products before; 2 to send, 0 taken out" in capsys.readouterr().out
+
+
+def test_what_was_cut_off_is_sent_again(built, client, monkeypatch):
+    monkeypatch.setattr("search.served.AT_ONCE", 20)
+    real, calls = client.upsert, []
+
+    def upsert(collection, points, **options):
+        calls.append(collection)
+        if len(calls) == 6:
+            real(collection, points[:3], **options)
+            raise KeyboardInterrupt
+        return real(collection, points, **options)
+
+    monkeypatch.setattr(client, "upsert", upsert)
+    with pytest.raises(KeyboardInterrupt):
+        upload(client, built, read_manifest(built), "shop")
+    monkeypatch.undo()
+    use_patches(monkeypatch)
+    upload(client, built, read_manifest(built), "shop")
+    assert len(products_of(client, "shop")) == client.count("shop").count == 120
+    assert client.count("shop-texts").count == 120
+
+
+def test_no_server_and_no_collection(built, client, monkeypatch):
+    with pytest.raises(InputError, match=r"--qdrant http://127.0.0.1:9: no Qdrant server answers there"):
+        run_main(query.main, monkeypatch, built, "disc", "--qdrant", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="no collection other in the server; send the index with"):
+        ServedSearch(built, client, "other", device="cpu")
+
+
+def test_vectors_are_those_of_the_index(both):
+    local, served = both
+    np.testing.assert_allclose(served.vector("1010"), local.vector("1010"), atol=1e-6)
+    with pytest.raises(InputError, match="nothing: no such product in shop"):
+        served.vector("nothing")
