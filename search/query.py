@@ -17,7 +17,8 @@ import tyro
 from common.errors import InputError, run_script
 
 if TYPE_CHECKING:
-    from search.engine import Answer, Search
+    from search.engine import Search
+    from search.results import Answer
 
 COLUMNS = 5
 """Pictures in a row of the grid."""

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from common.captions import fold
 from common.errors import InputError
 from search.encoder import Picture
-from search.engine import Answer, Result, Search, check_top
+from search.engine import Search, check_top
+from search.results import Answer, Result
 from search.store import ATTRIBUTE, SEGMENTS, Manifest, Segment, read_segment
 
 AT_ONCE = 256
