@@ -35,10 +35,7 @@ class OnnxEncoder:
             self.identity: dict[str, Any] = export["identity"]
             self.image_size: tuple[int, int] = tuple(export["preprocessing"]["size"])
             self.tokenizer = load_tokenizer(SimpleNamespace(**export["tokenizer"]), folder)
-            self.image, self.text = (
-                onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-                for name in (IMAGE, TEXT)
-            )
+            self.image, self.text = (session(folder / name) for name in (IMAGE, TEXT))
         except FileNotFoundError as error:
             raise InputError(f"{error.filename}: missing; write an export with search/export.py") from None
         except InputError:
@@ -63,3 +60,10 @@ class OnnxEncoder:
             InputError: it cannot be decoded.
         """
         return self.pixels(decoded(picture, self.image_size)[None])[0]
+
+
+def session(file: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # its threads would go on turning after a query is encoded, and take the cores from the search that follows
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
