@@ -140,9 +140,8 @@ class Search:
     def number(self, product: str) -> int:
         if product not in self.products.index:
             close = get_close_matches(product, self.products.index, 1)
-            raise InputError(
-                f"{product}: no such product in {self.folder}" + (f"; did you mean {close[0]}?" * bool(close))
-            )
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise InputError(f"{product}: no such product in {self.folder}{hint}")
         return self.products.index.get_loc(product)
 
     def answer(
