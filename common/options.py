@@ -133,7 +133,7 @@ def read_config(run: Path, model: str | None) -> dict[str, Any]:
     path = run / "config.json"
     if not path.is_file():
         raise InputError(
-            f"{run}: no run there (it has no config.json); train one first with {model or 'a model'}/train.py"
+            f"{run}: no run there (it has no config.json); train one first with {model or 'deep_cmpl'}/train.py"
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

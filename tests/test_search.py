@@ -276,6 +276,8 @@ def test_a_product_finds_the_like_and_not_itself(search):
     assert "1010" not in [result.id for result in answer.results] and len(answer.results) == PRODUCTS - 1
     with pytest.raises(InputError, match=r"101O: no such product in .*; did you mean 1[01]+\?"):
         search.similar("101O")
+    with pytest.raises(InputError, match=r"zzz: no such product in \S+$"):
+        search.similar("zzz")
 
 
 @pytest.mark.parametrize("kind", ["exact", "hnsw"])
