@@ -178,8 +178,10 @@ def written_before(output: Path, file: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder holds something else, what was made of another table, or a catalogue that was changed.
     """
+    from common.files import remove_leftovers
     from common.hashing import hashed
 
+    remove_leftovers(output)  # of a call that was killed before it wrote anything
     table, source, catalogue = str(file.resolve()), output / SOURCE, output / CATALOGUE
     if not output.exists() or not any(output.iterdir()):
         return {"table": table, "written": []}
