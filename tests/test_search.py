@@ -428,3 +428,10 @@ def test_recall_through_the_index_is_that_of_eval(data, tmp_path, monkeypatch):
             hits = [caption in some[:top] for caption, some in zip(captions, results, strict=True)]
             assert 100 * np.mean(hits) == pytest.approx(report[direction][f"R@{top}"], abs=1e-6)
         assert 0 < report[direction]["R@1"] < 100
+
+
+def test_the_benchmark_compares_exact_search_and_a_graph(built, monkeypatch, capsys):
+    run_main(search_latency.main, monkeypatch, "--index", built, "--copies", 3, "--queries", 20, "--device", "cpu")
+    figures = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert list(figures) == ["images", "exact_p50_ms", "hnsw_p50_ms", "graph_build_seconds", "graph_recall"]
+    assert figures["images"] == "396" and 0.9 < float(figures["graph_recall"]) <= 1
