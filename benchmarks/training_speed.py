@@ -1,6 +1,7 @@
 """How much of the bare model's speed the training loop and the embedding keep, and how far the ordinary loop is behind.
 
-All sides have the same model, batch size and machine, and their repeats alternate; ratios are of medians.
+All sides have the same model, batch size and machine. Repeats alternate and ratios are of medians, but for the ordinary
+loop, whose workers would take the cores from the other sides: it runs alone, at the mean speed of as many steps.
 
 - loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for.
 - bare: forward, backward and update on one batch that is already on the device.
@@ -13,8 +14,9 @@ import io
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,7 +27,7 @@ import torch
 import tyro
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
 from common.embedding import EMBEDDED_AT_ONCE, embed_images
@@ -98,13 +100,6 @@ class Sides:
         self.optimizer = build_optimizer(model, session.settings, {})
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda _: 1.0)
         self.ready = next(epoch_batches(session, Progress(), 1))
-        # started once, as over an epoch of any length; what its workers read ahead is theirs to keep
-        self.ordinary_images = iter(
-            DataLoader(
-                OrdinaryImages(session), session.batch_size, shuffle=True, drop_last=True, num_workers=WORKERS,
-                pin_memory=session.device.type == "cuda",
-            )
-        )  # fmt: skip
 
     def embed(self, batch):
         return self.model.encode_image(batch.images), self.model.encode_text(batch.tokens, batch.lengths)
@@ -124,9 +119,8 @@ class Sides:
         for _ in range(self.steps):
             self.update(self.losses(self.ready, *self.embed(self.ready))["cmpm"])
 
-    def ordinary(self) -> None:
-        for _ in range(self.steps):
-            images, pairs = next(self.ordinary_images)
+    def ordinary(self, loader: Iterable) -> None:
+        for images, pairs in loader:
             batch = replace(self.session.train.batch(pairs.numpy()), images=images).to(self.session.device)
             features = self.model.image_encoder.backbone(batch.images).mean((2, 3))
             text_emb = self.model.text_joint(self.model.text_encoder(batch.tokens, batch.lengths))
@@ -148,15 +142,13 @@ def main() -> None:
         session = prepare("deep_cmpl", TrainOptions(output=Path(folder) / "run", **typed), settings, make_sample)
     session = with_placed_images(session)
     steps_there = len(session.train) // session.batch_size
-    if steps_there < options.steps * (options.repeats + 1):
-        raise InputError(
-            f"--steps {options.steps}: an epoch of this catalogue has {steps_there} steps, fewer than "
-            f"{options.repeats + 1} repeats take; lower --steps or --repeats"
-        )
+    if steps_there < options.steps:
+        raise InputError(f"--steps {options.steps}: an epoch of this catalogue has {steps_there}; use no more")
     model = prepare_model(build_model(settings, session.tokenizer, session.precision), session)
     sides = Sides(session, model, options.steps)
     model.train()
-    loops = timed_in_turn([sides.loop, sides.bare, sides.ordinary], options.repeats, session.device)
+    loops = timed_in_turn([sides.loop, sides.bare], options.repeats, session.device)
+    loops[sides.ordinary] = ordinary_seconds(sides, options.repeats)
     images = options.steps * session.batch_size
     speed = {side.__name__: images / seconds for side, seconds in loops.items()}
     embedding = embedding_ratio(session, model, options.repeats)
@@ -167,6 +159,21 @@ def main() -> None:
     print(f"embedding_ratio: {embedding:.3f}")
     print(f"ratio: {ratio:.3f}")
     sys.exit(0 if ratio >= LOWEST_RATIO[session.device.type] and embedding >= LOWEST_EMBEDDING_RATIO else 1)
+
+
+def ordinary_seconds(sides: Sides, repeats: int) -> float:
+    """The mean seconds that the ordinary loop takes for a repeat's steps, once its workers are all at work."""
+    session, steps = sides.session, sides.steps * repeats
+    images, read_ahead = OrdinaryImages(session), 2 * WORKERS
+    drawn = RandomSampler(images, replacement=True, num_samples=(steps + 2 * read_ahead) * session.batch_size)
+    pinned = session.device.type == "cuda"
+    loader = iter(DataLoader(images, session.batch_size, sampler=drawn, num_workers=WORKERS, pin_memory=pinned))
+    sides.ordinary(islice(loader, read_ahead))
+    started = time.perf_counter()
+    sides.ordinary(islice(loader, steps))
+    if pinned:
+        torch.cuda.synchronize(session.device)
+    return (time.perf_counter() - started) / repeats
 
 
 def embedding_ratio(session: Session, model: nn.Module, repeats: int) -> float:
