@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
 import tyro
 
 from common.batches import Texts, load_data
@@ -43,8 +44,8 @@ def main() -> None:
     data = load_data(where, tuple(config["hyperparameters"]["image_size"]), make_sample)
     gallery = Gallery.of(data.rows("val"))
     found = {}
-    for precision in ("float32", "bfloat16"):
-        model, tokenizer = load_model(options.run, config | {"precision": precision}, device)
+    for precision in (torch.float32, torch.bfloat16):
+        model, tokenizer = load_model(options.run, config, device, precision)
         image_emb = embed_images(model, data.images.pixels, gallery.images, device, show=True)
         text_emb = embed_texts(model, Texts(*tokenizer(gallery.captions)), device, show=True)
         found[precision] = figures(both_ranks(image_emb, text_emb, gallery))

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from common.captions import TRANSFORMER_FOLDER, VOCABULARY_FILE, Tokenizer, first_line
+from common.devices import evaluation_precision
 from common.errors import InputError
 from common.files import remove, remove_leftovers, replacing, write_atomically
 from common.options import TrainOptions
@@ -186,8 +187,16 @@ def delete_run(folder: Path) -> None:
             remove(path)
 
 
-def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tuple[nn.Module, Tokenizer]:
+def load_model(
+    folder: Path, config: dict[str, Any], device: torch.device, precision: torch.dtype | None = None
+) -> tuple[nn.Module, Tokenizer]:
     """The trained model of a run, in evaluation mode, and its tokenizer; nothing is downloaded.
+
+    Args:
+        folder: of the run.
+        config: its config.json.
+        device: where to compute.
+        precision: of the encoders; None for that of `evaluation_precision`.
 
     Raises:
         InputError: a file is missing or broken, or the weights do not fit the configuration.
@@ -205,7 +214,8 @@ def load_model(folder: Path, config: dict[str, Any], device: torch.device) -> tu
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: a broken run, a file of it cannot be read ({error})") from None
     try:
-        model = module.build_model(settings, tokenizer, precision=getattr(torch, config["precision"]), folder=folder)
+        precision = precision or evaluation_precision(settings.precision, config["precision"], device)
+        model = module.build_model(settings, tokenizer, precision, folder=folder)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(
             f"{folder / CONFIG}: no model can be built from it ({first_line(error)}); it was changed or is of another "

@@ -86,6 +86,12 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
     return getattr(torch, setting)
 
 
+def evaluation_precision(setting: str, recorded: str, device: torch.device) -> torch.dtype:
+    """The precision that a trained model is evaluated in: the run's, but for a run that had a GPU's by default and is
+    now on a CPU, where bfloat16 can take several times as long."""
+    return torch.float32 if setting == "default" and device.type == "cpu" else getattr(torch, recorded)
+
+
 def encoding_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager:
     """The context in which an encoder runs; norms, logits and losses stay outside, in float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)

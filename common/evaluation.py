@@ -103,7 +103,7 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
     if options.split != "all":
         require_splits(data.splits, (options.split,), data.catalogue.path)
     gallery = Gallery.of(data.rows(options.split))
-    print(f"run: {options.run}, device: {describe_device(device)}, {config['precision']}")
+    print(f"run: {options.run}, device: {describe_device(device)}, {str(model.precision).removeprefix('torch.')}")
     print(describe_unknown(tokenizer, {options.split: gallery.captions}))
     image_emb = embed_images(model, data.images.pixels, gallery.images, device, show=True)
     text_emb = embed_texts(model, Texts(*tokenizer(gallery.captions)), device, show=True)

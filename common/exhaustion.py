@@ -85,13 +85,19 @@ def measure(at_once: int, missing: int, used: int, free: int, peak: Callable[[in
         peak: from a number of pairs to the most bytes in use.
 
     Returns:
-        that number, a multiple of 8 from 8 up, 0 if not even the small batches fit; and what was measured, in words.
+        that number, a multiple of 8 from 8 up, 0 if not even four pairs fit; and what was measured, in words.
     """
-    few, more = max(2, at_once // 16), max(4, at_once // 8)
-    try:
-        first, second = peak(few), peak(more)
-    except torch.OutOfMemoryError:
-        return 0, f"not even {more} fit"
+    more = max(4, at_once // 8)
+    while True:
+        few = more // 2
+        try:
+            first, second = peak(few), peak(more)
+            break
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)
+        if more == 4:
+            return 0, "not even 4 fit"
+        more = max(4, more // 4)
     each = max(1, (second - first) / (more - few))
     fixed = first - few * each + missing
     fits = int((used + LARGEST_SHARE * free - fixed) / each)

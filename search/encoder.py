@@ -27,7 +27,7 @@ class Encoder:
     Args:
         run: folder that a train.py wrote.
         device: auto, cpu, cuda or cuda:N.
-        precision: of the encoders; None for the run's.
+        precision: of the encoders; None for the run's, or the CPU's where a GPU's was the default.
 
     Attributes:
         identity: what the vectors depend on: the method, the weights and hyperparameters, the image size.
@@ -36,12 +36,11 @@ class Encoder:
         InputError: there is no such run, or it is broken.
     """
 
-    def __init__(self, run: Path, device: str = "auto", precision: str | None = None) -> None:
+    def __init__(self, run: Path, device: str = "auto", precision: torch.dtype | None = None) -> None:
         self.run, self.device = run, choose_device(device)
         self.config = read_config(run, None)
         self.identity = identity(run, self.config)
-        config = self.config | ({"precision": precision} if precision else {})
-        self.model, self.tokenizer = load_model(run, config, self.device)
+        self.model, self.tokenizer = load_model(run, self.config, self.device, precision)
         self.image_size: tuple[int, int] = tuple(self.config["hyperparameters"]["image_size"])
 
     def texts(self, captions: list[str], show: bool = False) -> np.ndarray:

@@ -45,6 +45,8 @@ class Options(CatalogueOptions):
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     # imported only now, so that --help and a mistyped option answer at once
+    import torch
+
     from common.batches import load_data
     from common.files import replacing
     from data.sample import make_sample
@@ -56,7 +58,7 @@ def main() -> None:
     folder = (options.output or run.with_name(f"{run.resolve().name}-onnx")).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: not empty, so it stays as it is; name another folder with --output")
-    encoder = Encoder(run, "cpu", precision="float32")
+    encoder = Encoder(run, "cpu", precision=torch.float32)
     data = load_data(with_recorded_data(options, encoder.config), encoder.image_size, make_sample)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder) as part:

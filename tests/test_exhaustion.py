@@ -37,13 +37,23 @@ def test_a_batch_that_fits_by_hand(at_once, missing, free, fits):
     )
 
 
+@pytest.mark.parametrize("most", [60, 16, 4])
+def test_where_the_small_batches_do_not_fit_smaller_ones_are_tried(most):
+    def peak(pairs):
+        if pairs > most:
+            raise torch.OutOfMemoryError
+        return GIB + pairs * GIB
+
+    assert measure(1925, 0, GIB, (most + 1) * GIB, peak)[0] == int((most + 1) * 0.9) // 8 * 8
+
+
 def test_nothing_fits():
     def peak(_):
         raise torch.OutOfMemoryError
 
-    assert measure(64, 0, 0, GIB, peak) == (0, "not even 8 fit")
-    assert describe_out_of_memory(1, 64, 0, "not even 8 fit") == (
-        "the GPU has too little memory for 64 pairs at once (not even 8 fit). Start again with a smaller --image-size "
+    assert measure(64, 0, 0, GIB, peak) == (0, "not even 4 fit")
+    assert describe_out_of_memory(1, 64, 0, "not even 4 fit") == (
+        "the GPU has too little memory for 64 pairs at once (not even 4 fit). Start again with a smaller --image-size "
         "or another --image-encoder"
     )
 

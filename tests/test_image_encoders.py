@@ -344,3 +344,35 @@ def test_weights_that_cannot_be_had_name_the_three_ways_out(name, monkeypatch):
                  "image_weights = 'none'", "image_encoder = 'efficientnet-lite0'"):  # fmt: skip
         assert part in str(found.value)
     assert ("no route to host" in str(found.value)) is (name != "mobilenet-v1")
+
+
+# --- lower precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mobilenet-v1", "efficientnet-lite0", "resnet50"])
+def test_the_first_two_layers_are_evaluated_in_float32_and_trained_in_bfloat16(name):
+    encoder, kinds = build_image_encoder(name, "none"), {}
+    for number, layer in enumerate(image_encoders.layers(encoder.backbone)[:3]):
+        last = [module for module in layer.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)][-1]
+        last.register_forward_hook(lambda _module, _inputs, output, number=number: kinds.update({number: output.dtype}))
+    for train, expected in ((True, [torch.bfloat16] * 3), (False, [torch.float32] * 2 + [torch.bfloat16])):
+        with torch.autocast("cpu", torch.bfloat16):
+            encoder.train(train)(pictures(2, 64, 64))
+        assert [kinds[number] for number in range(3)] == expected
+
+
+def test_what_bfloat16_costs_an_embedding_is_far_less_with_them(monkeypatch):
+    """Pictures with shapes in them: noise has no features to tell apart."""
+    images = nn.functional.interpolate(pictures(16, 5, 4).float(), (80, 60), mode="bilinear").byte()
+
+    def distance():
+        encoder = build_image_encoder("efficientnet-lite0", "imagenet").eval()
+        with torch.inference_mode():
+            exact = encoder(images)
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = encoder(images).float()
+        return (1 - torch.cosine_similarity(exact, rounded)).mean().item()
+
+    found = distance()
+    monkeypatch.setattr(image_encoders, "evaluate_in_float32", lambda _: None)
+    assert found < 0.6 * distance()

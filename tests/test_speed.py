@@ -11,6 +11,7 @@ from torch import nn
 
 import common.speed
 import common.training
+from common.devices import evaluation_precision
 from common.errors import InputError, TrainingStopped
 from common.image_encoders import build_image_encoder
 from common.speed import compile_image_encoder, fastest_precision
@@ -160,3 +161,18 @@ def test_the_default_measures_nothing(patches, data, tmp_path, monkeypatch):
     steps = seconds(monkeypatch, float32=2.0, bfloat16=1.0)
     run = train(monkeypatch, data, tmp_path / "run", epochs=1, precision="default")
     assert not steps and json.loads((run / "config.json").read_text())["precision"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("setting", "recorded", "device", "expected"),
+    [
+        ("default", "bfloat16", "cpu", torch.float32),
+        ("default", "bfloat16", "cuda", torch.bfloat16),
+        ("default", "float32", "cuda", torch.float32),
+        ("auto", "bfloat16", "cpu", torch.bfloat16),
+        ("bfloat16", "bfloat16", "cpu", torch.bfloat16),
+        ("float32", "float32", "cuda", torch.float32),
+    ],
+)
+def test_a_run_is_evaluated_in_its_precision_but_for_the_default_of_a_gpu_on_a_cpu(setting, recorded, device, expected):
+    assert evaluation_precision(setting, recorded, torch.device(device)) is expected
