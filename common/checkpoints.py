@@ -214,7 +214,8 @@ def load_model(
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: a broken run, a file of it cannot be read ({error})") from None
     try:
-        precision = precision or evaluation_precision(settings.precision, config["precision"], device)
+        setting = config["hyperparameters"].get("precision", "default")
+        precision = precision or evaluation_precision(setting, config["precision"], device)
         model = module.build_model(settings, tokenizer, precision, folder=folder)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(
