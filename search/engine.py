@@ -137,6 +137,14 @@ class Search:
         """
         return self.thumbnails.iloc[int(np.flatnonzero(self.product_of_image == self.number(product))[0])]
 
+    def title(self, product: str) -> str:
+        """A product's first caption.
+
+        Raises:
+            InputError: there is no such product.
+        """
+        return self.products["title"].iloc[self.number(product)]
+
     def number(self, product: str) -> int:
         if product not in self.products.index:
             close = get_close_matches(product, self.products.index, 1)

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from common.errors import InputError, run_script
+from search.opening import SearchOptions, open_search
 
 if TYPE_CHECKING:
     from search.engine import Search
@@ -25,9 +26,7 @@ COLUMNS = 5
 
 
 @dataclass(frozen=True)
-class Options:
-    index: tyro.conf.Positional[Path]
-    """Folder that search/index.py wrote."""
+class Options(SearchOptions):
     words: tyro.conf.Positional[str] = ""
     """What you look for, in quotes."""
     image: Path | None = None
@@ -48,22 +47,12 @@ class Options:
     """Print JSON in place of a table."""
     grid: Path | None = None
     """PNG file to draw the results to."""
-    run: Path | None = None
-    """Run folder (None: the one that the index names)."""
-    qdrant: str | None = None
-    """URL of a Qdrant server that the index was sent to: it searches, in place of this process."""
-    collection: str | None = None
-    """With --qdrant: name of the collection (None: that of the index's folder)."""
-    onnx: Path | None = None
-    """Folder that search/export.py wrote: onnxruntime encodes the query, in place of the run."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
 
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     check(options)
-    search = opened(options)
+    search = open_search(options)
     if options.describe:
         print_words(search, options)
         return
@@ -76,18 +65,6 @@ def main() -> None:
         draw_grid(answer, search, options.grid)
         if not options.json:
             print(f"pictures: {options.grid}")
-
-
-def opened(options: Options) -> "Search":
-    # imported only now, so that --help and a mistyped option answer at once
-    if options.qdrant is None:
-        from search.engine import Search
-
-        return Search(options.index, options.run, options.device, options.onnx)
-    from search.served import ServedSearch, connect
-
-    name = options.collection or options.index.expanduser().resolve().name
-    return ServedSearch(options.index, connect(options.qdrant), name, options.run, options.device, options.onnx)
 
 
 def check(options: Options) -> None:

@@ -187,12 +187,23 @@ class ServedSearch(Search):
         return sorted({found.payload["attributes"].get(column, "") for found in points})
 
     def vector(self, product: str) -> np.ndarray:
+        return np.asarray(self.first_point(product).vector, dtype=np.float32)
+
+    def title(self, product: str) -> str:
+        return self.first_point(product).payload["title"]
+
+    def first_point(self, product: str) -> models.Record:
+        """The point of a product's first image.
+
+        Raises:
+            InputError: there is no such product.
+        """
         first = models.FieldCondition(key="number", match=models.MatchValue(value=0))
         only = models.Filter(must=[one_of("product", [product]), first])
         points, _ = self.client.scroll(self.name, scroll_filter=only, limit=1, with_vectors=True)
         if not points:
             raise InputError(f"{product}: no such product in {self.name}")
-        return np.asarray(points[0].vector, dtype=np.float32)
+        return points[0]
 
     def words(self, image: Picture, top: int = 10) -> list[tuple[str, float]]:
         """The captions that describe a picture best, with their cosines."""

@@ -1,7 +1,6 @@
 """common/report/pages.py, searches.py and embedding_map.py: against loops and cases by hand, and in a browser."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -468,10 +467,6 @@ def test_the_map_shows_its_images(folder, embedded):
 
 # --- in a browser --------------------------------------------------------------------------------------
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 LOOK = """() => {
   const light = rgb => {
     const [r, g, b] = rgb.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
@@ -502,18 +497,6 @@ LOOK = """() => {
     wide: document.documentElement.scrollWidth - innerWidth, links: [...document.links].map(l => l.href.split('#')[0]),
   };
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no browser: neither chromium, chromium-browser nor google-chrome is installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

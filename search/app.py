@@ -1,0 +1,76 @@
+"""Search an index on a web page, on this machine alone.
+
+python search/app.py runs/index
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tyro
+from PIL import Image
+
+from common.errors import InputError, run_script
+from search.opening import SearchOptions, open_search
+
+if TYPE_CHECKING:
+    import gradio
+
+
+@dataclass(frozen=True)
+class Options(SearchOptions):
+    port: int | None = None
+    """Port of the page (None: the first free one from 7860 up)."""
+    browser: bool = True
+    """Open the page in a browser."""
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it leaves no uploads behind either
+    with shown(options) as page:
+        print(f"the page: {page.local_url} (Ctrl-C ends it)", flush=True)
+        page.block_thread()
+
+
+@contextmanager
+def shown(options: Options) -> "Iterator[gradio.Blocks]":
+    """The page, served meanwhile; what is uploaded to it is removed at the end.
+
+    Raises:
+        InputError: there is no such index, its run is missing, or the port is taken.
+    """
+    search = open_search(options)
+    with tempfile.TemporaryDirectory(prefix="search-") as uploads:
+        # read by gradio: where uploads go, and that nothing is asked of or told to other machines
+        os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        # the page has a limit of its own, and a message for it
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        from search.page import LARGEST_UPLOAD, STYLE, THEME, build_page
+
+        page = build_page(search)
+        try:
+            page.launch(
+                server_name="127.0.0.1", server_port=options.port, inbrowser=options.browser, share=False, quiet=True,
+                prevent_thread_lock=True, max_file_size=LARGEST_UPLOAD, ssr_mode=False, footer_links=[],
+                enable_monitoring=False, allowed_paths=[], css=STYLE, theme=THEME,
+            )  # fmt: skip
+        except OSError:
+            raise InputError(f"--port {options.port}: not free; name another, or end what uses it") from None
+        try:
+            yield page
+        finally:
+            page.close(verbose=False)
+
+
+if __name__ == "__main__":
+    run_script(main)

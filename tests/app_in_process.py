@@ -1,0 +1,10 @@
+"""search/app.py with the stub of an image encoder, in a process of its own."""
+
+import pytest
+from tiny_runs import use_patches
+
+from search import app
+
+if __name__ == "__main__":
+    use_patches(pytest.MonkeyPatch())
+    app.main()
