@@ -3,8 +3,9 @@
 import pytest
 from tiny_runs import use_patches
 
+from common.errors import run_script
 from search import app
 
 if __name__ == "__main__":
     use_patches(pytest.MonkeyPatch())
-    app.main()
+    run_script(app.main)

@@ -86,7 +86,8 @@ def visit(browser, served):
     contexts, asked = [], []
 
     def visit(address: str = "", width: int = 1280, wait: bool = True):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 800}))
+        if not contexts or wait:  # those that do not wait come together, in one: else each would load all the scripts
+            contexts.append(browser.new_context(viewport={"width": width, "height": 800}))
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)
         page.on("request", lambda request: asked.append(request.url))
@@ -304,6 +305,7 @@ def test_a_text_file_and_pictures_that_are_none(visit):
     page.wait_for_selector(".card")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_picture_of_100_megapixels(visit):
     page = visit()
     give(page, "huge.png", png(10_000, 10_000))
@@ -427,28 +429,36 @@ def test_other_machines_do_not_reach_it(served):
 # --- the script ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_the_script_shows_the_page_until_it_is_ended(ending, folder, tmp_path):
-    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(HERE.parent)}
+@pytest.fixture
+def script(folder, tmp_path):
+    """The script with its page on, whose address is `script.address`; what it keeps meanwhile is in tmp_path."""
     command = [sys.executable, HERE / "app_in_process.py", folder, "--no-browser", "--device", "cpu"]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(HERE.parent)}
     script = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    try:
-        line = next(line for line in script.stdout if line.startswith("the page"))
-        address = line.split()[2]
-        assert line == f"the page: {address} (Ctrl-C ends it)\n"
-        status, answer = ask(address, "GET", "/")
-        assert status == 200 and answer.startswith(b"<!doctype html>")
-        assert list(tmp_path.glob("search-*"))
-        taken = address.strip("/").rsplit(":", 1)[1]
-        again = subprocess.run([*command, "--port", taken], capture_output=True, text=True, env=environment)
-        assert again.returncode == 2
-        assert f"--port {taken}: not free; name another, or end what uses it" in again.stderr
-        script.send_signal(ending)
-        assert script.wait(60) == 0
-    finally:
-        script.kill()
-        script.wait()
+    line = next(line for line in script.stdout if line.startswith("the page"))
+    script.address = line.split()[2]
+    assert line == f"the page: {script.address} (Ctrl-C ends it)\n"
+    yield script
+    script.kill()
+    script.wait()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_script_shows_the_page_until_it_is_ended(ending, script, tmp_path):
+    status, answer = ask(script.address, "GET", "/")
+    assert status == 200 and answer.startswith(b"<!doctype html>")
+    assert post(script.address, "/gradio_api/upload", *form("photo.jpg", b"content"))[0] == 200
+    assert [file for file in tmp_path.glob("search-*/**/*") if file.is_file()]
+    script.send_signal(ending)
+    assert script.wait(60) == 0
     assert not list(tmp_path.glob("search-*"))
+
+
+def test_a_port_that_is_taken(served, folder):
+    port = int(served[0].rsplit(":", 1)[1].strip("/"))
+    told = pytest.raises(InputError, match=f"--port {port}: not free; name another, or end what uses it")
+    with told, shown(Options(folder, device="cpu", browser=False, port=port)):
+        pass
 
 
 def test_an_index_that_is_none(tmp_path):
