@@ -12,7 +12,7 @@ from catalogues import drawing, tiny_products
 from PIL import Image
 from tiny_runs import evaluate, run_main, train, use_patches
 
-from benchmarks import search_latency
+from benchmarks import search_latency, search_recall
 from common.errors import InputError
 from search import Search, index, query
 from search.neighbours import Neighbours, chosen
@@ -414,11 +414,21 @@ def test_the_benchmark_prints_its_figures(built, monkeypatch, capsys):
     assert list(figures) == [f"{name}_p50_ms" for name in names] and all(float(value) > 0 for value in figures.values())
 
 
-def test_recall_through_the_index_is_that_of_eval(data, tmp_path, monkeypatch):
-    """Of all products, each with one image: what the first K results hold."""
-    run = train(monkeypatch, data, tmp_path / "run", epochs=8)
+@pytest.fixture(scope="module")
+def own(data, tmp_path_factory):
+    """A run and its index of products that have one image each."""
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_patches(monkeypatch)
+        run = train(monkeypatch, data, folder / "run", epochs=8)
+        return run, build(monkeypatch, run, data, folder / "index")
+
+
+def test_recall_through_the_index_is_that_of_eval(own, data, monkeypatch):
+    """Of all products: what the first K results hold."""
+    run, folder = own
     report = evaluate(monkeypatch, run, "--split", "all")
-    search = Search(build(monkeypatch, run, data, tmp_path / "index"), device="cpu")
+    search = Search(folder, device="cpu")
     rows = pd.read_csv(data, dtype=str)
     captions, files = rows["caption"].tolist(), [data.parent / name for name in rows["image"]]
     found = [[result.title for result in search.by_text(caption).results] for caption in captions]
@@ -428,6 +438,21 @@ def test_recall_through_the_index_is_that_of_eval(data, tmp_path, monkeypatch):
             hits = [caption in some[:top] for caption, some in zip(captions, results, strict=True)]
             assert 100 * np.mean(hits) == pytest.approx(report[direction][f"R@{top}"], abs=1e-6)
         assert 0 < report[direction]["R@1"] < 100
+
+
+def test_the_benchmark_compares_recall_with_that_of_eval(own, tmp_path, monkeypatch, capsys):
+    run, folder = own
+    found, report = evaluate(monkeypatch, run), tmp_path / "report.json"
+    report.write_text(json.dumps(found))
+    given = (monkeypatch, "--index", folder, "--report", report, "--device", "cpu")
+    with pytest.raises(SystemExit) as ended:
+        run_main(search_recall.main, *given)
+    assert ended.value.code == 0 and "largest_difference: 0.000" in capsys.readouterr().out
+    found["text_to_image"]["R@5"] -= 1
+    report.write_text(json.dumps(found))
+    with pytest.raises(SystemExit) as ended:
+        run_main(search_recall.main, *given)
+    assert ended.value.code == 1 and "largest_difference: 1.000" in capsys.readouterr().out
 
 
 def test_the_benchmark_compares_exact_search_and_a_graph(built, monkeypatch, capsys):
