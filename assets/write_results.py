@@ -85,7 +85,8 @@ def rows_of(records: list[dict[str, Any]]) -> list[Row]:
 
 def section(records: list[dict[str, Any]]) -> str:
     """The part of the README between the two marks, marks included."""
-    return "\n".join([BEGIN, *("\n".join(table(same, chart)) for same, chart in galleries(records)), END])
+    tables = "\n\n".join("\n".join(table(same, chart)) for same, chart in galleries(records))
+    return f"{BEGIN}\n{tables}\n{END}"
 
 
 def table(records: list[dict[str, Any]], chart: Path) -> list[str]:

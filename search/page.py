@@ -73,7 +73,12 @@ def build_page(search: Search) -> gradio.Blocks:
         gradio.Markdown(f"## {len(live_products(search.folder, search.manifest)):,} products")
         with gradio.Row():
             words = gradio.Textbox(
-                placeholder="women navy striped kurta", max_length=LONGEST, container=False, scale=5, elem_id="words"
+                label="what you look for",
+                placeholder="women navy striped kurta",
+                max_length=LONGEST,
+                container=False,
+                scale=5,
+                elem_id="words",
             )
             ask = gradio.Button("Search", variant="primary", scale=1, min_width=100, elem_id="search")
         with gradio.Row():
@@ -108,7 +113,7 @@ def picture_box() -> tuple[gradio.Image, gradio.Slider, gradio.Button]:
     with gradio.Accordion("By a picture"):
         picture = gradio.Image(
             type="filepath", sources=["upload", "clipboard"], height=150, show_label=False, buttons=[],
-            elem_id="picture",
+            placeholder="Drop a picture, or click", elem_id="picture",
         )  # fmt: skip
         picture.preprocess = lambda upload: upload and upload.path  # decoded by us, with our limits, not by gradio
         with gradio.Group(visible=False) as beside:

@@ -13,7 +13,7 @@ import tyro
 from benchmarks import repeat
 from common.options import eval_command_line, train_command_line
 from data import check, prepare
-from search import export, index, query
+from search import app, export, index, query
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
@@ -66,7 +66,7 @@ def test_the_commands_that_get_and_check_a_catalogue_parse():
 
 
 def test_the_commands_that_search_parse():
-    for script in (export, index, query):
+    for script in (app, export, index, query):
         found = commands(f"search/{Path(script.__file__).name}")
         assert found
         for words in found:

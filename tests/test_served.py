@@ -1,5 +1,6 @@
 """search/served.py: the same results from a Qdrant server's collections as from the index itself."""
 
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,8 @@ from tiny_runs import run_main, train, use_patches
 
 from common.errors import InputError
 from search import Search, index, query
+from search.page import build_page, cards, menus_of
+from search.question import Question
 from search.served import ServedSearch, products_of, upload
 from search.store import read_manifest
 
@@ -52,6 +55,16 @@ def assert_same(found, expected):
     for one, other in zip(found.results, expected.results, strict=True):
         assert one.score == pytest.approx(other.score, abs=2e-4)
         assert (one.rank, one.title, one.attributes) == (other.rank, other.title, other.attributes)
+
+
+def test_its_page_is_the_same(both):
+    """But for the scores' last digits, which HTML shows three of."""
+    local, served = both
+    assert menus_of(served) == menus_of(local) != {}
+    for question in (Question("red disc"), Question(like="1010", where=("colour!=red",)), Question(like="none")):
+        one, other = (re.sub(r"0\.\d{3}", "", cards(search, question, None, 0.5)) for search in (local, served))
+        assert one == other.replace("in shop", f"in {local.folder}")
+    build_page(served)
 
 
 def test_the_same_is_found(both, data):
