@@ -28,8 +28,8 @@ MOST_PIXELS = 64_000_000
 """Of a picture that is decoded: a large phone's have 50 million."""
 AT_ONCE = 2
 """Searches that run side by side; the others wait for their turn."""
-KEPT_SECONDS = 600
-"""After which an uploaded picture is removed."""
+KEPT = (60, 600)
+"""Every so many seconds the uploaded pictures are removed that are older than so many."""
 
 READ_ADDRESS = "() => window.location.search"
 WRITE_ADDRESS = """(address) => {
@@ -69,7 +69,7 @@ def build_page(search: Search) -> gradio.Blocks:
         shown = [question.top, others, *(chosen.get(name, "") for name in menus)]
         return question.words, *shown, *answer(question.words, None, 0.5, question.like, *shown)
 
-    with gradio.Blocks(title="Search", analytics_enabled=False, delete_cache=(KEPT_SECONDS, KEPT_SECONDS)) as page:
+    with gradio.Blocks(title="Search", analytics_enabled=False, delete_cache=KEPT) as page:
         gradio.Markdown(f"## {len(live_products(search.folder, search.manifest)):,} products")
         with gradio.Row():
             words = gradio.Textbox(

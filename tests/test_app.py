@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -417,6 +418,20 @@ def test_uploads_stay_in_their_folder(served, folder):
             assert all(Path(path).resolve().is_relative_to(served[1].resolve()) for path in json.loads(answer))
     assert {file for place in (folder.parent, Path.cwd()) for file in place.glob("*")} == before
     assert not (served[1].parent / "outside.jpg").exists()
+
+
+def test_uploads_are_removed_after_a_while(folder, monkeypatch):
+    monkeypatch.setattr("search.page.KEPT", (1, 1))
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "")
+    use_patches(monkeypatch)
+    with shown(Options(folder, device="cpu", browser=False)) as other:
+        status, answer = post(other.local_url, "/gradio_api/upload", *form("photo.jpg", b"content"))
+        assert status == 200
+        deadline = time.monotonic() + 30
+        while Path(json.loads(answer)[0]).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
 
 def test_other_machines_do_not_reach_it(served):
