@@ -74,7 +74,7 @@ def draw_grids(search: Search, file: Path) -> None:
 
 
 def draw_page(options: Options) -> None:
-    """The page with its first query, on each screen."""
+    """The page with one of the queries, on each screen."""
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -85,7 +85,7 @@ def draw_page(options: Options) -> None:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for name, (width, height) in SIZES.items():
             view = browser.new_page(viewport={"width": width, "height": height})
-            view.goto(page.local_url + Question(QUERIES[0]).address())
+            view.goto(page.local_url + Question(QUERIES[1]).address())
             view.wait_for_selector(".card")
             view.wait_for_timeout(1000)
             file = options.output / f"{name}.png"

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
-from PIL import Image
 
 from common.errors import InputError, run_script
 from search.opening import SearchOptions, open_search
@@ -49,14 +48,18 @@ def shown(options: Options) -> "Iterator[gradio.Blocks]":
     Raises:
         InputError: there is no such index, its run is missing, or the port is taken.
     """
+    if options.port is not None and not 0 < options.port < 65536:
+        raise InputError(f"--port {options.port}: expected a number from 1 to 65535")
     search = open_search(options)
     with tempfile.TemporaryDirectory(prefix="search-") as uploads:
         # read by gradio: where uploads go, and that nothing is asked of or told to other machines
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-        # the page has a limit of its own, and a message for it
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        from PIL import Image
+
         from search.page import LARGEST_UPLOAD, STYLE, THEME, build_page
 
+        # the page has a limit of its own, and a message for it
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         page = build_page(search)
         try:
             page.launch(

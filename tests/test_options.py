@@ -209,9 +209,8 @@ def test_config_of_a_run(run):
 # --- the scripts -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_answers_without_torch(script, tmp_path):
-    """--help works from any folder, names every shared option, and imports none of the slow packages."""
+def help_of(script, folder):
+    """What --help prints in a folder, and asserted that none of the slow packages is imported for it."""
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['{script}', '--help']\n"
@@ -220,10 +219,22 @@ def test_help_answers_without_torch(script, tmp_path):
         "finally:\n"
         "    print('slow:', *sorted({'torch', 'pandas', 'PIL', 'transformers'} & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("slow:")
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers_without_torch(script, tmp_path):
+    """--help works from any folder and names every shared option."""
+    text = help_of(script, tmp_path)
     shared = ["--data", "--image-column", "--caption-column", "--id-column", "--image-root", "--strict", "--device"]
     own = {"train.py": ["--output", "--resume", "--overwrite", "--epochs", "--image-size"],
            "eval.py": ["--run", "--split", "--relevance", "--json"]}  # fmt: skip
     for option in shared + own[Path(script).name]:
-        assert option in done.stdout
+        assert option in text
+
+
+@pytest.mark.parametrize("script", ["app", "export", "index", "query"])
+def test_help_of_the_search_answers_without_torch(script, tmp_path):
+    assert help_of(f"search/{script}.py", tmp_path).startswith("usage: ")
