@@ -76,7 +76,7 @@ def text_to_image(search: Search, gallery: Gallery) -> dict[int, float]:
     allowed = np.isin(ids, gallery.pairs["product"].unique())
     scores, found = search.images.nearest(search.encoder.texts(gallery.captions), READ, allowed)
     hits = [[ids[place] in wanted[query] for place in places] for query, places in enumerate(found)]
-    return recall(np.array(hits), scores)
+    return recall(np.array(hits) & (found >= 0), scores)
 
 
 def image_to_text(search: Search, gallery: Gallery) -> dict[int, float]:
@@ -91,7 +91,7 @@ def image_to_text(search: Search, gallery: Gallery) -> dict[int, float]:
     scores, found = search.texts.nearest(queries, READ, caption_of >= 0)
     hits = [[caption_of[place] in wanted[image] for place in places]
             for image, places in zip(wanted.index, found, strict=True)]  # fmt: skip
-    return recall(np.array(hits), scores)
+    return recall(np.array(hits) & (found >= 0), scores)
 
 
 def recall(hits: np.ndarray, scores: np.ndarray) -> dict[int, float]:

@@ -85,7 +85,7 @@ def measure(at_once: int, missing: int, used: int, free: int, peak: Callable[[in
         peak: from a number of pairs to the most bytes in use.
 
     Returns:
-        that number, a multiple of 8 from 8 up, 0 if not even four pairs fit; and what was measured, in words.
+        that number, from 8 up a multiple of 8, 0 if not even four pairs fit; and what was measured, in words.
     """
     more = max(4, at_once // 8)
     while True:
@@ -105,7 +105,8 @@ def measure(at_once: int, missing: int, used: int, free: int, peak: Callable[[in
         f"each needs {each / 2**20:.0f} MiB, by what {few} and {more} took, and {fixed / GIB:.1f} GiB are needed in "
         f"any case; there are {(used + free) / GIB:.1f}"
     )
-    return max(0, min(fits, at_once - 1)) // 8 * 8, measured
+    fits = max(0, min(fits, at_once - 1))
+    return fits if fits < 8 else fits // 8 * 8, measured
 
 
 def describe_out_of_memory(parts: int, at_once: int, fits: int, measured: str) -> str:

@@ -215,6 +215,8 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
     """
     height, width = size
     with Image.open(io.BytesIO(content)) as image:
+        if image.format == "EPS":  # Pillow would let Ghostscript run it
+            raise ValueError("PostScript is a program, not a picture")
         original = (image.height, image.width)
         image.draft("RGB", (2 * width, 2 * height))  # JPEG: decode at a coarser scale where that is enough
         image.load()

@@ -24,6 +24,9 @@ from search.opening import SearchOptions, open_search
 if TYPE_CHECKING:
     import gradio
 
+SETTINGS = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "HF_HUB_OFFLINE": "1"}
+"""Environment that gradio reads: nothing is told to other machines, no search is written down in the browser."""
+
 
 @dataclass(frozen=True)
 class Options(SearchOptions):
@@ -35,7 +38,8 @@ class Options(SearchOptions):
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it leaves no uploads behind either
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # ended so, it leaves no uploads behind either
+        signal.signal(ending, signal.default_int_handler)
     with shown(options) as page:
         print(f"the page: {page.local_url} (Ctrl-C ends it)", flush=True)
         page.block_thread()
@@ -52,25 +56,28 @@ def shown(options: Options) -> "Iterator[gradio.Blocks]":
         raise InputError(f"--port {options.port}: expected a number from 1 to 65535")
     search = open_search(options)
     with tempfile.TemporaryDirectory(prefix="search-") as uploads:
-        # read by gradio: where uploads go, and that nothing is asked of or told to other machines
-        os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        os.environ |= {"GRADIO_TEMP_DIR": uploads} | SETTINGS
         from PIL import Image
+        from starlette.middleware import Middleware
 
+        from search.guard import OwnPageOnly, cleaned
         from search.page import LARGEST_UPLOAD, STYLE, THEME, build_page
 
         # the page has a limit of its own, and a message for it
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        page = build_page(search)
+        page = build_page(search, Path(uploads))
         try:
             page.launch(
                 server_name="127.0.0.1", server_port=options.port, inbrowser=options.browser, share=False, quiet=True,
                 prevent_thread_lock=True, max_file_size=LARGEST_UPLOAD, ssr_mode=False, footer_links=[],
                 enable_monitoring=False, allowed_paths=[], css=STYLE, theme=THEME,
+                app_kwargs={"middleware": [Middleware(OwnPageOnly)]},
             )  # fmt: skip
         except OSError:
             raise InputError(f"--port {options.port}: not free; name another, or end what uses it") from None
         try:
-            yield page
+            with cleaned(Path(uploads)):
+                yield page
         finally:
             page.close(verbose=False)
 

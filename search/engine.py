@@ -18,7 +18,7 @@ from search.store import ATTRIBUTE, read_all, read_manifest
 if TYPE_CHECKING:
     from search.onnx_encoder import OnnxEncoder
 
-CONDITION = re.compile(r"(?P<column>.+?)\s*(?P<sign>!?=)\s*(?P<value>.*)", re.DOTALL)
+CONDITION = re.compile(r"(?P<column>[^=]*[^=!\s])\s*(?P<sign>!?=)\s*(?P<value>.*)", re.DOTALL)
 
 
 class Search:

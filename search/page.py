@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,19 @@ THEME = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["mono
 MOST_VALUES = 200
 """Of an attribute that gets a menu; others can be typed."""
 LARGEST_UPLOAD = "20mb"
+MOST_WAITING = 200
+"""Searches that wait for their turn; further ones are told to come back."""
 MOST_PIXELS = 64_000_000
 """Of a picture that is decoded: a large phone's have 50 million."""
-AT_ONCE = 2
-"""Searches that run side by side; the others wait for their turn."""
-KEPT = (60, 600)
-"""Every so many seconds the uploaded pictures are removed that are older than so many."""
+IN_TURN = {"concurrency_id": "search", "concurrency_limit": 1, "trigger_mode": "always_last"}
+"""One search at a time, so that none overtakes another and no two large pictures are decoded together; what was asked
+last while one ran is asked again."""
 
 READ_ADDRESS = "() => window.location.search"
 WRITE_ADDRESS = """(address) => {
   if (address !== location.search) history.pushState(null, '', address || location.pathname);
 }"""
+SHOW_FOUND = "() => document.querySelector('#found').scrollIntoView({block: 'nearest'})"
 GO_BACK = "() => window.addEventListener('popstate', () => location.reload())"
 CLICKS = """
 element.addEventListener('click', event => {
@@ -47,17 +48,18 @@ element.addEventListener('click', event => {
 """A plain click on a card's link is answered in place; any other opens the address that the link has."""
 
 
-def build_page(search: Search) -> gradio.Blocks:
-    """The page of an index, ready to be launched."""
+def build_page(search: Search, uploads: Path) -> gradio.Blocks:
+    """The page of an index, ready to be launched; `uploads` is the folder that it puts pictures in."""
     menus = menus_of(search)
 
-    def answer(words: str, picture: str | None, weight: float, like: str, top: int, others: str, *chosen: str | None):
-        where = conditions_of(dict(zip(menus, chosen, strict=True)), others)
-        question = Question(words[:LONGEST].strip(), like, where, top)
+    def answer(words: str, picture: Path | None, weight: float, like: str, top: int, others: str, *chosen: str | None):
+        where = conditions_of(dict(zip(menus, chosen, strict=True)), others or "")
+        question = Question((words or "")[:LONGEST].strip(), (like or "")[:LONGEST], where, top)
         return cards(search, question, picture, weight), question.address(), like
 
-    def answer_anew(words: str, picture: str | None, weight: float, _like: str, *rest: Any):
-        return answer(words, picture, weight, "", *rest)
+    def answer_anew(words: str, picture: Path | None, weight: float, like: str, *rest: Any):
+        """Words and a picture take the place of a product."""
+        return answer(words, picture, weight, "" if words or picture else like, *rest)
 
     def follow(event: gradio.EventData, weight: float, *rest: Any):
         """What a card's link asks for takes the place of the words and the picture."""
@@ -69,7 +71,7 @@ def build_page(search: Search) -> gradio.Blocks:
         shown = [question.top, others, *(chosen.get(name, "") for name in menus)]
         return question.words, *shown, *answer(question.words, None, 0.5, question.like, *shown)
 
-    with gradio.Blocks(title="Search", analytics_enabled=False, delete_cache=KEPT) as page:
+    with gradio.Blocks(title="Search", analytics_enabled=False) as page:
         gradio.Markdown(f"## {len(live_products(search.folder, search.manifest)):,} products")
         with gradio.Row():
             words = gradio.Textbox(
@@ -83,7 +85,7 @@ def build_page(search: Search) -> gradio.Blocks:
             ask = gradio.Button("Search", variant="primary", scale=1, min_width=100, elem_id="search")
         with gradio.Row():
             with gradio.Column(scale=1, min_width=250):
-                picture, weight, describe = picture_box()
+                picture, weight, describe = picture_box(uploads)
                 filters = filter_box(menus)
             with gradio.Column(scale=4, min_width=320):
                 found = gradio.HTML(js_on_load=CLICKS, elem_id="found")
@@ -91,31 +93,34 @@ def build_page(search: Search) -> gradio.Blocks:
 
         asked, answered = [words, picture, weight, like, *filters], [found, address, like]
         answers = [
-            event(answer_anew, asked, answered) for event in (ask.click, words.submit, picture.upload, picture.clear)
+            event(answer_anew, asked, answered, **IN_TURN)
+            for event in (ask.click, words.submit, picture.upload, picture.clear)
         ]
         top, others, *menu_boxes = filters
-        changed = (weight.release, top.input, others.submit, *(box.input for box in menu_boxes))
-        answers += [event(answer, asked, answered) for event in changed]
-        answers.append(found.click(follow, [weight, *filters], [words, picture, *answered]))
+        changed = (weight.release, top.input, others.submit, others.blur, *(box.input for box in menu_boxes))
+        answers += [event(answer, asked, answered, **IN_TURN) for event in changed]
+        answers.append(found.click(follow, [weight, *filters], [words, picture, *answered], **IN_TURN))
         for event in answers:
             event.then(fn=None, inputs=address, js=WRITE_ADDRESS)
-        describe.click(lambda file: captions(search, file), picture, found)
-        page.load(arrive, address, [words, *filters, *answered], js=READ_ADDRESS)
+        described = describe.click(lambda file: captions(search, file), picture, found, **IN_TURN)
+        described.then(fn=None, js=SHOW_FOUND)
+        page.load(arrive, address, [words, *filters, *answered], js=READ_ADDRESS, **IN_TURN)
         page.load(fn=None, js=GO_BACK)
-    page.queue(default_concurrency_limit=AT_ONCE)
+    page.queue(max_size=MOST_WAITING)
     for block in page.blocks.values():
-        take_uploads_only(block)
+        take_uploads_only(block, uploads)
     return page
 
 
-def picture_box() -> tuple[gradio.Image, gradio.Slider, gradio.Button]:
+def picture_box(uploads: Path) -> tuple[gradio.Image, gradio.Slider, gradio.Button]:
     """A picture, the share of the words beside it, and a button that asks for its words."""
     with gradio.Accordion("By a picture"):
         picture = gradio.Image(
             type="filepath", sources=["upload", "clipboard"], height=150, show_label=False, buttons=[],
             placeholder="Drop a picture, or click", elem_id="picture",
         )  # fmt: skip
-        picture.preprocess = lambda upload: upload and upload.path  # decoded by us, with our limits, not by gradio
+        # gradio would decode it, without our limits, and takes any path of this machine that a request makes up
+        picture.preprocess = lambda upload: upload and uploaded(upload.path, uploads)
         with gradio.Group(visible=False) as beside:
             weight = gradio.Slider(0, 1, 0.5, step=0.1, label="share of the words")
             describe = gradio.Button("Words for this picture", size="sm", elem_id="describe")
@@ -142,13 +147,11 @@ def menus_of(search: Search) -> dict[str, list[str]]:
     return {name: found for name, found in values.items() if 1 < len(found) <= MOST_VALUES}
 
 
-def cards(search: Search, question: Question, picture: str | None, weight: float) -> str:
+def cards(search: Search, question: Question, picture: Path | None, weight: float) -> str:
     """The results of a question as HTML, or what is wrong with it."""
     try:
         if question.like:
-            answer = search.similar(question.like, question.top, question.where)
-            notes = [f"Products that look like “{search.title(question.like)}”:"]
-            return rendered(search, question, answer.results, notes)
+            return look_alikes(search, question)
         if picture:
             answer = search.by_image(content_of(picture), question.words, weight, question.top, question.where)
         elif question.words:
@@ -159,11 +162,22 @@ def cards(search: Search, question: Question, picture: str | None, weight: float
         return rendered(search, question, [], [str(error).removeprefix("--where ")])
     if not answer.results:
         return rendered(search, question, [], ["Nothing in the catalogue meets these conditions."])
-    doubts = ["Nothing in the catalogue matches well. The nearest are:"] if answer.matches is False else []
-    return rendered(search, question, answer.results, doubts)
+    notes = ["The picture is not part of this page's address."] if picture else []
+    if answer.matches is False:
+        notes.append("Nothing in the catalogue matches well. The nearest are:")
+    return rendered(search, question, answer.results, notes)
 
 
-def captions(search: Search, picture: str | None) -> str:
+def look_alikes(search: Search, question: Question) -> str:
+    try:
+        title = search.title(question.like)
+    except InputError:  # its message names a folder, and is for those who typed a command
+        return rendered(search, question, [], [f"There is no product {question.like}."])
+    answer = search.similar(question.like, question.top, question.where)
+    return rendered(search, question, answer.results, [f"Products that look like “{title}”:"])
+
+
+def captions(search: Search, picture: Path | None) -> str:
     """The captions that describe a picture best as HTML, or what is wrong with it."""
     if not picture:
         return rendered(search, Question(), [], ["Give a picture first."])
@@ -174,14 +188,14 @@ def captions(search: Search, picture: str | None) -> str:
     return template().render(notes=[], results=[], captions=[(*pair, Question(pair[0]).address()) for pair in found])
 
 
-def content_of(picture: str) -> bytes:
+def content_of(picture: Path) -> bytes:
     """The bytes of an uploaded picture.
 
     Raises:
         InputError: it is no image, or a larger one than is decoded.
     """
     try:
-        content = Path(picture).read_bytes()
+        content = picture.read_bytes()
         with Image.open(io.BytesIO(content)) as image:
             pixels = image.width * image.height
     except FileNotFoundError:
@@ -218,13 +232,23 @@ def without_templates(value: Any) -> Any:
     return Markup(escaped)
 
 
-def take_uploads_only(block: Any) -> None:
-    """Refuse a file that a request names by a web address, which gradio would fetch."""
+def uploaded(path: str, uploads: Path) -> Path:
+    """The file that a request names.
+
+    Raises:
+        gradio.Error: it is not one that was uploaded.
+    """
+    found = Path(path).resolve()
+    if not (found.is_relative_to(uploads.resolve()) and found.is_file()):
+        raise gradio.Error("not a picture that was given to this page; give it again")
+    return found
+
+
+def take_uploads_only(block: Any, uploads: Path) -> None:
+    """Refuse files that a request makes up, before gradio copies them from this machine or from a web address."""
     move = block.async_move_resource_to_block_cache
 
-    async def move_if_uploaded(source: str | os.PathLike | None) -> str | None:
-        if "://" in str(source):
-            raise gradio.Error("a file from elsewhere; upload it")
-        return await move(source)
+    async def move_if_uploaded(source: str | Path | None) -> str | None:
+        return source and await move(str(uploaded(str(source), uploads)))
 
     block.async_move_resource_to_block_cache = move_if_uploaded

@@ -1,5 +1,7 @@
 """What is asked on the web page, and how it stands in the page's address."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode
@@ -7,7 +9,8 @@ from urllib.parse import parse_qs, urlencode
 TOPS = (20, 50, 100)
 """How many results can be asked for."""
 LONGEST = 500
-"""Characters of words that are read."""
+"""Characters of words, of an id and of a condition that are read."""
+MOST_CONDITIONS = 20
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,18 @@ class Question:
         top = asked.get("top", [""])[0]
         return cls(
             words=asked.get("q", [""])[0][:LONGEST],
-            like=asked.get("like", [""])[0],
-            where=tuple(asked.get("where", [])),
+            like=asked.get("like", [""])[0][:LONGEST],
+            where=tuple(condition[:LONGEST] for condition in asked.get("where", [])[:MOST_CONDITIONS]),
             top=int(top) if top in map(str, TOPS) else TOPS[0],
         )
 
 
 def conditions_of(chosen: Mapping[str, str | None], others: str) -> tuple[str, ...]:
-    """The conditions of the page's menus, attribute -> value, and those that were typed, with commas between them."""
-    typed = [condition.strip() for condition in others.split(",")]
-    return (*(f"{name}={value}" for name, value in chosen.items() if value), *filter(None, typed))
+    """The conditions of the page's menus, attribute -> value, and those that were typed, with commas between them; one
+    that has a comma itself stands in double quotes."""
+    typed = next(csv.reader([others[:LONGEST]], skipinitialspace=True), [])
+    in_menus = [f"{name}={value}" for name, value in chosen.items() if value]
+    return (*in_menus, *filter(None, map(str.strip, typed)))[:MOST_CONDITIONS]
 
 
 def parted(where: Sequence[str], menus: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], str]:
@@ -63,4 +68,6 @@ def parted(where: Sequence[str], menus: Mapping[str, Sequence[str]]) -> tuple[di
             chosen[name] = value
         else:
             others.append(condition)
-    return chosen, ", ".join(others)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(others)
+    return chosen, line.getvalue()

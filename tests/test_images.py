@@ -372,3 +372,14 @@ def test_augmentation_keeps_its_input_and_repeats_under_a_seed():
     again = augment(batch, True, 0.2)
     torch.manual_seed(3)
     assert torch.equal(augment(batch, True, 0.2), again)
+
+
+def test_postscript_is_not_run(tmp_path, monkeypatch):
+    """Pillow would hand it to Ghostscript, where that is installed."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "EPS")
+    assert read_image(file.getvalue(), (8, 8))[2] == "PostScript is a program, not a picture"
+    assert not (tmp_path / "ran").exists()

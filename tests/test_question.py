@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.question import LONGEST, TOPS, Question, conditions_of, parted
+from search.question import LONGEST, MOST_CONDITIONS, TOPS, Question, conditions_of, parted
 
 text = st.text(st.characters(codec="utf-8"), max_size=30)
 
@@ -33,6 +33,23 @@ def test_menus_show_what_they_can_and_the_rest_stands_as_it_is_typed():
     menus = {"gender": ["Men", "Women"], "colour": ["Red", "Black"]}
     where = ("gender=Women", "colour!=Red", "gender=Men", "size=a=b", "colour=Black")
     chosen, others = parted(where, menus)
-    assert chosen == {"gender": "Women", "colour": "Black"} and others == "colour!=Red, gender=Men, size=a=b"
+    assert chosen == {"gender": "Women", "colour": "Black"} and others == "colour!=Red,gender=Men,size=a=b"
     assert sorted(conditions_of(chosen, others)) == sorted(where)
     assert conditions_of({"gender": "", "colour": None}, " ,, ") == ()
+    assert conditions_of({}, 'title="A, B", colour!=Red') == ('title="A', 'B"', "colour!=Red")
+    assert conditions_of({}, '"title=A, B", colour!=Red') == ("title=A, B", "colour!=Red")
+
+
+conditions = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=20)
+
+
+@given(st.lists(conditions.map(str.strip).filter(bool), max_size=4))
+def test_any_condition_can_be_typed(where):
+    chosen, others = parted(where, {})
+    assert chosen == {} and list(conditions_of(chosen, others)) == where
+
+
+def test_no_more_is_read_than_anyone_types():
+    found = Question.of_address("?q=red&" + "&".join(f"where=a{number}=" + "x" * 1000 for number in range(1000)))
+    assert len(found.where) == MOST_CONDITIONS and all(len(condition) == LONGEST for condition in found.where)
+    assert len(conditions_of({}, "gender=Men," * 10_000)) == MOST_CONDITIONS

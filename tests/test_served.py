@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,8 +64,8 @@ def test_its_page_is_the_same(both):
     assert menus_of(served) == menus_of(local) != {}
     for question in (Question("red disc"), Question(like="1010", where=("colour!=red",)), Question(like="none")):
         one, other = (re.sub(r"0\.\d{3}", "", cards(search, question, None, 0.5)) for search in (local, served))
-        assert one == other.replace("in shop", f"in {local.folder}")
-    build_page(served)
+        assert one == other
+    build_page(served, Path("uploads"))
 
 
 def test_the_same_is_found(both, data):
