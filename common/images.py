@@ -228,9 +228,18 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, (*WHITE, 255)), image)
-        image = image.convert("RGB")
+        image = at_least_a_pixel(image.convert("RGB"), width, height)
         padded = ImageOps.pad(image, (width, height), Image.Resampling.BICUBIC, color=WHITE)
         return np.asarray(padded), original
+
+
+def at_least_a_pixel(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The image, made to fit where it is so narrow that some versions of Pillow would scale it to nothing."""
+    if round(image.width / image.height * height) == 0:
+        return image.resize((1, height), Image.Resampling.BICUBIC)
+    if round(image.height / image.width * width) == 0:
+        return image.resize((width, 1), Image.Resampling.BICUBIC)
+    return image
 
 
 def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator | None = None) -> Tensor:

@@ -24,8 +24,12 @@ from search.opening import SearchOptions, open_search
 if TYPE_CHECKING:
     import gradio
 
-SETTINGS = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "HF_HUB_OFFLINE": "1"}
-"""Environment that gradio reads: nothing is told to other machines, no search is written down in the browser."""
+SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "GRADIO_ALLOWED_PATHS": "",
+    "HF_HUB_OFFLINE": "1",
+}  # fmt: skip
+"""Environment that gradio reads: nothing is told to other machines, no search is written down in the browser, and no
+folder is served."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Options(SearchOptions):
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     for ending in (signal.SIGTERM, signal.SIGHUP):  # ended so, it leaves no uploads behind either
-        signal.signal(ending, signal.default_int_handler)
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as with nohup
+            signal.signal(ending, signal.default_int_handler)
     with shown(options) as page:
         print(f"the page: {page.local_url} (Ctrl-C ends it)", flush=True)
         page.block_thread()
@@ -70,7 +75,7 @@ def shown(options: Options) -> "Iterator[gradio.Blocks]":
             page.launch(
                 server_name="127.0.0.1", server_port=options.port, inbrowser=options.browser, share=False, quiet=True,
                 prevent_thread_lock=True, max_file_size=LARGEST_UPLOAD, ssr_mode=False, footer_links=[],
-                enable_monitoring=False, allowed_paths=[], css=STYLE, theme=THEME,
+                enable_monitoring=False, css=STYLE, theme=THEME,
                 app_kwargs={"middleware": [Middleware(OwnPageOnly)]},
             )  # fmt: skip
         except OSError:

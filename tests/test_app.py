@@ -29,6 +29,7 @@ from search.question import Question
 HERE = Path(__file__).parent
 TITLE = "Red <img src=x onerror='window.bad=1'> ${window.bad=1} `${window.bad=1}` {{constructor}} & more"
 """Of a product: what a page that trusts titles would execute."""
+ENDINGS = [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))]
 SECRET = "what no visitor may read"
 
 
@@ -337,9 +338,10 @@ def test_a_picture_of_100_megapixels(visit):
     page.wait_for_selector(".card")
 
 
-def test_a_file_that_is_too_large(visit, served):
+def test_a_file_that_is_too_large(visit, served, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(bytes(21 * 2**20))
     page = visit()
-    give(page, "photo.jpg", os.urandom(21 * 2**20), "image/jpeg")
+    page.set_input_files("#picture input[type=file]", tmp_path / "photo.jpg")
     page.get_by_text("exceed the maximum allowed size of 20.0 Mb").first.wait_for()
     status, _ = post(served[0], "/gradio_api/upload", *form("photo.jpg", bytes(21 * 2**20)))
     assert status == 413
@@ -522,7 +524,8 @@ def script(folder, tmp_path):
     """The script with its page on, whose address is `script.address`; what it keeps meanwhile is in tmp_path."""
     command = [sys.executable, HERE / "app_in_process.py", folder, "--no-browser", "--device", "cpu"]
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(HERE.parent)}
-    script = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    script = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     line = next(line for line in script.stdout if line.startswith("the page"))
     script.address = line.split()[2]
     assert line == f"the page: {script.address} (Ctrl-C ends it)\n"
@@ -531,7 +534,9 @@ def script(folder, tmp_path):
     script.wait()
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "ending", [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in OTHERS)]
+)
 def test_the_script_shows_the_page_until_it_is_ended(ending, script, tmp_path):
     status, answer = ask(script.address, "GET", "/")
     assert status == 200 and answer.startswith(b"<!doctype html>")

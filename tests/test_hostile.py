@@ -249,6 +249,7 @@ CASES = {
     "TIFF under the name of a JPEG": Case(third_image(encoded(Image.new("RGB", (24, 32), "red"), "TIFF"))),
     "one pixel": Case(third_image(encoded(Image.new("RGB", (1, 1), "red"), "PNG"))),
     "one pixel wide": Case(third_image(encoded(Image.new("RGB", (1, 4000), "red"), "PNG"))),
+    "one pixel high": Case(third_image(encoded(Image.new("RGB", (4000, 1), "red"), "PNG"))),
     # where images are
     "no such image": Case(third_name("images/none.jpg"), GONE),
     "a folder as the image": Case(third_name("images"), GONE),

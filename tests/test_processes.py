@@ -200,6 +200,7 @@ def test_what_it_leaves_is_a_run_like_any_other(finished, monkeypatch, capsys):
     assert f"rSum {last:.1f}" in capsys.readouterr().out, "validation was gathered from both"
 
 
+@pytest.mark.slow
 def test_validation_with_fewer_captions_than_processes(data, tmp_path):
     run = tmp_path / "run"
     done = in_two("train", 0, "deep_cmpl", *arguments(data, run, epochs=1, val_products=1))
@@ -207,6 +208,7 @@ def test_validation_with_fewer_captions_than_processes(data, tmp_path):
     assert metrics(run)[0]["val"]["rsum"] == 600.0, "one image and one caption find each other"
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_reaches_one_process_stops_all_and_resume_is_bit_for_bit(finished, data, tmp_path):
     run = tmp_path / "run"
     done = in_two("train", 8, "deep_cmpl", *arguments(data, run), expect=1)

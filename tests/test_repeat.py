@@ -230,6 +230,7 @@ def done(data, tmp_path_factory):
     return folder, process.stdout
 
 
+@pytest.mark.slow
 def test_two_seeds_in_processes(done):
     folder, told = done
     results = json.loads((folder / "runs" / "aggregate-test.json").read_text())
@@ -272,6 +273,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.suffix not in EVALUATION}
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_again(done, data, monkeypatch, capsys, in_this_process):
     folder, first = done
     before = contents(folder)

@@ -41,6 +41,7 @@ def test_features_and_word_vectors_that_were_killed_are_computed_again(name, dat
     assert_same_run(output, whole)
 
 
+@pytest.mark.slow
 def test_a_sample_that_was_killed_is_drawn_again(tmp_path):
     words = ["--output", tmp_path / "sample", "--products", 4]
     run("replace:sample 1", "data.sample:main", *words, log=tmp_path / "log")
