@@ -29,7 +29,7 @@ from search.question import Question
 HERE = Path(__file__).parent
 TITLE = "Red <img src=x onerror='window.bad=1'> ${window.bad=1} `${window.bad=1}` {{constructor}} & more"
 """Of a product: what a page that trusts titles would execute."""
-ENDINGS = [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))]
+ENDINGS = [signal.SIGINT] + [pytest.param(end, marks=pytest.mark.slow) for end in (signal.SIGTERM, signal.SIGHUP)]
 SECRET = "what no visitor may read"
 
 
@@ -534,9 +534,7 @@ def script(folder, tmp_path):
     script.wait()
 
 
-@pytest.mark.parametrize(
-    "ending", [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in OTHERS)]
-)
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_the_script_shows_the_page_until_it_is_ended(ending, script, tmp_path):
     status, answer = ask(script.address, "GET", "/")
     assert status == 200 and answer.startswith(b"<!doctype html>")
