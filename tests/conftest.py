@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from disks import mounted
+from served_pages import catalogue, folder, search, served  # noqa: F401, fixtures
 from tiny_runs import remove_caches, train, use_patches
 
 CHROMIUM_ARGUMENTS = [
@@ -30,10 +31,10 @@ def fashion_data() -> Path:
     named = os.environ.get("FASHION_DATA")
     if not named:
         pytest.skip("FASHION_DATA is not set: the tests on real data need the folder that it names")
-    folder = Path(named)
-    if not folder.is_dir():
+    place = Path(named)
+    if not place.is_dir():
         pytest.skip(f"FASHION_DATA = {named}: no such folder")
-    return folder
+    return place
 
 
 @pytest.fixture(scope="session")
@@ -97,12 +98,12 @@ def bert(tmp_path_factory):
     import transformers
 
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("bert")
+    place = tmp_path_factory.mktemp("bert")
     config = transformers.BertConfig(
         vocab_size=6, hidden_size=12, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
-    transformers.BertModel(config).save_pretrained(folder)
-    return str(folder)
+    transformers.BertModel(config).save_pretrained(place)
+    return str(place)
 
 
 @pytest.fixture(scope="module")
