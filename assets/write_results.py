@@ -34,8 +34,8 @@ NAMES = {"deep_cmpl": "Deep CMPL", "siamese": "Siamese network", "correlational"
 LEDGER_KEY = "Ledger"
 """Where the chart says which ledger it was drawn from."""
 
-RECORDED_LATER = ("images_per_second", "peak_memory_gb")
-"""Figures of a training that the first records lack."""
+RECORDED_LATER = ("images_per_second", "peak_memory_gb", "share_of_bare_step")
+"""Figures of a training that some records lack."""
 Row = list[dict[str, Any]]
 """The records of one system, a seed each."""
 
@@ -128,12 +128,13 @@ def table_row(row: Row) -> str:
 
 
 def training(row: Row) -> list[str]:
-    """How long the trainings were, their speed and memory where that was recorded, and how many they are."""
+    """How long the trainings were, their speed and memory where those were recorded, and how many they are."""
     found = {key: statistics.mean(r["training"].get(key, 0) for r in row) for key in ("seconds", *RECORDED_LATER)}
-    seconds, speed, memory = found.values()
+    seconds, speed, memory, share = found.values()
     words = [f"{row[0]['training']['epochs']} epochs"]
     words.append(f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s")
     words += [f"{speed:,.0f} images/s", f"{memory:.1f} GB"] if speed else []
+    words += [f"{share:.0%} of the bare step"] if share else []
     return [*words, f"{len(row)} seed{'s' * (len(row) > 1)}"]
 
 

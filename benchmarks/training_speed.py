@@ -1,12 +1,15 @@
 """How much of the bare model's speed the training loop and the embedding keep, and how far the ordinary loop is behind.
 
-All sides have the same model, batch size and machine. Repeats alternate and ratios are of medians, but for the ordinary
-loop, whose workers would take the cores from the other sides: it runs alone, at the mean speed of as many steps.
+    python benchmarks/training_speed.py siamese --data catalogue.csv --batch-size 256
+
+Options that are not listed here go to the model's train.py, which prepares everything and would then train. All sides
+have the same model, batch size and machine. Repeats alternate and ratios are of medians, but for the ordinary loop,
+whose workers would take the cores from the other sides: it runs alone, at the mean speed of as many steps.
 
 - loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for.
-- bare: forward, backward and update on one batch that is already on the device.
+- bare: forward, backward, clipping and update on one batch that is already on the device.
 - ordinary: the loop of the field: a DataLoader whose workers decode each image with Pillow and augment it with
-  torchvision's transforms, float32.
+  torchvision's transforms, float32; left out where a model is trained on features, or compiled.
 - embedding: validation's images through the trained model, against the bare model without gradients.
 """
 
@@ -15,10 +18,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -30,18 +37,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
+from common.batches import Batch
+from common.devices import describe
 from common.embedding import EMBEDDED_AT_ONCE, embed_images
 from common.errors import InputError, run_script
-from common.hyperparameters import from_block, read_block
+from common.large_batches import Embed, Losses
 from common.loading import WORKERS, place
 from common.optimization import build_optimizer
-from common.options import ROOT, TrainOptions
-from common.session import Session, prepare, prepare_model
+from common.report.ledger import record_share
+from common.session import Session
 from common.training import Progress, epoch_batches, train_step, with_placed_images
-from data.sample import make_sample
-from deep_cmpl.loss import cmpm
-from deep_cmpl.model import DeepCMPL, build_model
-from deep_cmpl.train import Hyperparameters
 
 LOWEST_RATIO = {"cpu": 0.95, "cuda": 0.92}
 LOWEST_EMBEDDING_RATIO = 0.9
@@ -49,28 +54,18 @@ LOWEST_EMBEDDING_RATIO = 0.9
 
 @dataclass(frozen=True)
 class Options:
-    data: Path | None = None
-    """Catalogue to train on (None: the sample catalogue)."""
-    device: str = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:N."""
-    images_from: str = "auto"
-    """Where the loop takes images from: auto, device, disk or files."""
-    image_encoder: str = "efficientnet-lite0"
-    """Name of the image encoder; its weights do not matter here."""
-    image_size: tuple[int, int] = (80, 60)
-    """Height and width in pixels."""
-    batch_size: int = 128
-    """Pairs a step."""
-    compile: bool = False
-    """Compile the image encoder, on all sides but the ordinary one."""
+    model: tyro.conf.Positional[Literal["deep_cmpl", "siamese", "correlational"]]
+    """Which model."""
     steps: int = 8
     """Steps a repeat."""
     repeats: int = 7
     """Repeats a side."""
+    record: str | None = None
+    """Keep the loop's ratio in assets/results/RECORD.json, the record of a training with these very options."""
 
 
 class OrdinaryImages(Dataset):
-    """Each image decoded and augmented when it is asked for; floats (3, H, W), and the pair's number."""
+    """Each image decoded and augmented when it is asked for: (3, H, W) uint8, and the pair's number."""
 
     def __init__(self, session: Session) -> None:
         size, shift = session.settings.image_size, session.settings.shift
@@ -80,7 +75,7 @@ class OrdinaryImages(Dataset):
         self.image = session.train.image
         self.transform = transforms.Compose([
             transforms.Resize(size), transforms.RandomHorizontalFlip(), transforms.RandomAffine(0, (shift, shift)),
-            transforms.ToTensor(), transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            transforms.PILToTensor(),
         ])  # fmt: skip
 
     def __len__(self) -> int:
@@ -95,69 +90,83 @@ class OrdinaryImages(Dataset):
 class Sides:
     """One model, trained by each of the loops."""
 
-    def __init__(self, session: Session, model: DeepCMPL, steps: int) -> None:
-        self.session, self.model, self.steps = session, model, steps
-        self.optimizer = build_optimizer(model, session.settings, {})
+    def __init__(
+        self,
+        model: nn.Module,
+        embed: Embed,
+        losses: Losses,
+        session: Session,
+        rates: dict[nn.Module, float],
+        steps: int,
+    ) -> None:
+        self.model, self.embed, self.losses, self.session, self.steps = model, embed, losses, session, steps
+        self.optimizer = build_optimizer(model, session.settings, rates)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda _: 1.0)
         self.ready = next(epoch_batches(session, Progress(), 1))
-
-    def embed(self, batch):
-        return self.model.encode_image(batch.images), self.model.encode_text(batch.tokens, batch.lengths)
-
-    def losses(self, batch, image_emb, text_emb):
-        divergence = self.session.settings.divergence
-        return {"cmpm": cmpm(image_emb, text_emb, batch.positives, divergence, self.model.scale())}
 
     def loop(self) -> None:
         progress, launched = Progress(), None
         for batch in epoch_batches(self.session, progress, self.steps):
             given = (self.model, self.embed, self.losses, batch, self.optimizer, self.schedule)
-            launched = train_step(*given, self.session.settings, progress, launched)
+            launched = train_step(*given, self.session.settings.accumulate, progress, launched)
         launched.settle(progress)
 
     def bare(self) -> None:
         for _ in range(self.steps):
-            self.update(self.losses(self.ready, *self.embed(self.ready))["cmpm"])
+            self.update(self.ready)
 
     def ordinary(self, loader: Iterable) -> None:
         for images, pairs in loader:
-            batch = replace(self.session.train.batch(pairs.numpy()), images=images).to(self.session.device)
-            features = self.model.image_encoder.backbone(batch.images).mean((2, 3))
-            text_emb = self.model.text_joint(self.model.text_encoder(batch.tokens, batch.lengths))
-            self.update(self.losses(batch, self.model.image_joint(features), text_emb)["cmpm"])
+            batch = replace(self.session.train.batch(pairs.numpy()), images=images)
+            self.update(batch.to(self.session.device))
 
-    def update(self, loss: Tensor) -> None:
+    def update(self, batch: Batch) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        sum(self.losses(batch, *self.embed(batch)).values()).backward()
         self.optimizer.step()
 
 
 def main() -> None:
-    options = tyro.cli(Options, description=__doc__)
-    block = read_block(ROOT / "deep_cmpl" / "README.md")
-    changes = {key: getattr(options, key) for key in ("image_encoder", "image_size", "batch_size", "compile")}
-    settings = replace(from_block(Hyperparameters, block), image_weights="none", **changes)
-    with TemporaryDirectory() as folder:
-        typed = {key: getattr(options, key) for key in ("data", "device", "images_from")}
-        session = prepare("deep_cmpl", TrainOptions(output=Path(folder) / "run", **typed), settings, make_sample)
+    options, passed_on = tyro.cli(Options, description=__doc__, return_unknown_args=True)
+    train = import_module(f"{options.model}.train")
+    with TemporaryDirectory() as folder, patch("common.training.fit", partial(measure, options)):
+        sys.argv = [train.__file__, "--output", f"{folder}/run", *passed_on]
+        train.main()
+
+
+def measure(
+    options: Options,
+    model: nn.Module,
+    embed: Embed,
+    losses: Losses,
+    session: Session,
+    at_chance: dict[str, Tensor | float],
+    rates: dict[nn.Module, float],
+) -> None:
+    """Print the speeds of what `fit` would train; exits with 1 where they are too far below the bare model's."""
     session = with_placed_images(session)
     steps_there = len(session.train) // session.batch_size
     if steps_there < options.steps:
         raise InputError(f"--steps {options.steps}: an epoch of this catalogue has {steps_there}; use no more")
-    model = prepare_model(build_model(settings, session.tokenizer, session.precision), session)
-    sides = Sides(session, model, options.steps)
+    sides = Sides(model, embed, losses, session, rates, options.steps)
     model.train()
     loops = timed_in_turn([sides.loop, sides.bare], options.repeats, session.device)
-    loops[sides.ordinary] = ordinary_seconds(sides, options.repeats)
     images = options.steps * session.batch_size
     speed = {side.__name__: images / seconds for side, seconds in loops.items()}
+    trained_on_images = not sides.ready.images.is_floating_point()
+    if trained_on_images and not session.settings.compile:
+        speed["ordinary"] = images / ordinary_seconds(sides, options.repeats)
     embedding = embedding_ratio(session, model, options.repeats)
     ratio = speed["loop"] / speed["bare"]
     for name, value in speed.items():
         print(f"{name}_images_per_second: {value:.1f}")
-    print(f"factor_over_ordinary: {speed['loop'] / speed['ordinary']:.2f}")
+    if "ordinary" in speed:
+        print(f"factor_over_ordinary: {speed['loop'] / speed['ordinary']:.2f}")
     print(f"embedding_ratio: {embedding:.3f}")
     print(f"ratio: {ratio:.3f}")
+    if options.record is not None:
+        given = (options.model, asdict(session.settings), session.data.catalogue.fingerprint, describe(session.device))
+        print(f"recorded: {record_share(options.record, *given, ratio)}")
     sys.exit(0 if ratio >= LOWEST_RATIO[session.device.type] and embedding >= LOWEST_EMBEDDING_RATIO else 1)
 
 
@@ -168,12 +177,13 @@ def ordinary_seconds(sides: Sides, repeats: int) -> float:
     drawn = RandomSampler(images, replacement=True, num_samples=(steps + 2 * read_ahead) * session.batch_size)
     pinned = session.device.type == "cuda"
     loader = iter(DataLoader(images, session.batch_size, sampler=drawn, num_workers=WORKERS, pin_memory=pinned))
-    sides.ordinary(islice(loader, read_ahead))
-    started = time.perf_counter()
-    sides.ordinary(islice(loader, steps))
-    if pinned:
-        torch.cuda.synchronize(session.device)
-    return (time.perf_counter() - started) / repeats
+    with patch.object(sides.model, "precision", torch.float32):
+        sides.ordinary(islice(loader, read_ahead))
+        started = time.perf_counter()
+        sides.ordinary(islice(loader, steps))
+        if pinned:
+            torch.cuda.synchronize(session.device)
+        return (time.perf_counter() - started) / repeats
 
 
 def embedding_ratio(session: Session, model: nn.Module, repeats: int) -> float:

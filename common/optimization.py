@@ -8,7 +8,10 @@ from torch import nn
 
 
 def build_optimizer(model: nn.Module, settings: Any, rates: dict[nn.Module, float]) -> torch.optim.Optimizer:
-    """AdamW; parts of the model may have their own rate, biases and norms have no weight decay."""
+    """AdamW; parts of the model may have their own rate, biases and norms have no weight decay.
+
+    It clips the gradients before it updates.
+    """
     rate_of = dict.fromkeys(model.parameters(), settings.learning_rate)
     for part, rate in rates.items():
         rate_of |= dict.fromkeys(part.parameters(), rate)
@@ -22,7 +25,15 @@ def build_optimizer(model: nn.Module, settings: Any, rates: dict[nn.Module, floa
         for rate in sorted(set(rate_of.values()))
         for is_matrix in (True, False)
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], fused=True)
+
+    def clip(*_: Any) -> None:
+        # of these alone: to look through a frozen encoder's modules at every step would take as long as to clip
+        nn.utils.clip_grad_norm_(trained, settings.gradient_clip)
+
+    if settings.gradient_clip:
+        optimizer.register_step_pre_hook(clip)
+    return optimizer
 
 
 def learning_rate_share(step: int, total: int, warmup: float) -> float:

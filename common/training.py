@@ -134,7 +134,8 @@ def fit(
             started, launched = time.perf_counter(), None
             model.train()
             for batch in epoch_batches(session, progress, steps):
-                launched = train_step(model, embed, losses, batch, optimizer, schedule, settings, progress, launched)
+                given = (model, embed, losses, batch, optimizer, schedule, settings.accumulate)
+                launched = train_step(*given, progress, launched)
                 progress.seconds, started = progress.seconds + time.perf_counter() - started, time.perf_counter()
                 bar.update(session.batch_size)
                 stop, due = processes.any_of(interrupted(), started - saved > SAVE_EVERY_SECONDS)
@@ -195,16 +196,14 @@ def train_step(
     batch: Batch,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
-    settings: Any,
+    accumulate: int,
     progress: Progress,
     before: Launched | None,
 ) -> Launched:
     """Forward, backward and update of a model in training mode; then adds the losses of the step before."""
     optimizer.zero_grad(set_to_none=True)
-    terms = compute_gradients(model, embed, losses, batch, settings.accumulate)
+    terms = compute_gradients(model, embed, losses, batch, accumulate)
     launched = Launched(terms, progress.epoch + 1, progress.step + 1, batch.products)
-    if settings.gradient_clip:
-        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
     optimizer.step()
     schedule.step()
     progress.step += 1

@@ -502,7 +502,7 @@ def test_biases_and_norms_have_no_weight_decay_and_parts_have_their_own_rate():
             self.log_scale = nn.Parameter(torch.tensor(3.0))
 
     model = Model()
-    settings = SimpleNamespace(learning_rate=0.1, weight_decay=0.5)
+    settings = SimpleNamespace(learning_rate=0.1, weight_decay=0.5, gradient_clip=0)
     optimizer = build_optimizer(model, settings, {model.image_encoder: 0.01, model.text_encoder: 0.05})
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = [({names[id(p)] for p in group["params"]}, group["lr"], group["weight_decay"])

@@ -68,6 +68,31 @@ def record(name: str, report: dict[str, Any], run: Path, config: dict[str, Any],
     return file
 
 
+def record_share(
+    name: str, model: str, hyperparameters: dict[str, Any], fingerprint: str, device: str, share: float
+) -> Path:
+    """Add to a record how much of the bare model's speed the training loop kept; returns the file.
+
+    Raises:
+        InputError: there is no such record, or it is of another training, catalogue or device.
+    """
+    file = LEDGER / f"{name}.json"
+    if not file.is_file():
+        raise InputError(
+            f"--record {name}: {file} is not there; train with these options, then eval.py --record {name}"
+        )
+    content = json.loads(file.read_text(encoding="utf-8"))
+    there = {"model": content["report"]["model"], "catalogue": content["catalogue"]["fingerprint"]}
+    there |= {"device": content["hardware"]["device"]} | content["hyperparameters"]
+    here = {"model": model, "catalogue": fingerprint, "device": device} | json.loads(json.dumps(hyperparameters))
+    differences = [f"{key} {there.get(key)}, here {value}" for key, value in here.items() if there.get(key) != value]
+    if differences:
+        raise InputError(f"--record {name}: the record is of another training ({'; '.join(differences)})")
+    content["training"]["share_of_bare_step"] = share
+    write_atomically(file, json.dumps(content, indent=2) + "\n")
+    return file
+
+
 def command(config: dict[str, Any], catalogue: str, block: Block) -> str:
     """How to train such a run today: the options that differ from the block of the model's README."""
     words = ["python", f"{config['model']}/train.py", "--data", catalogue]
