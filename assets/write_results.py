@@ -3,10 +3,11 @@
     python siamese/eval.py --run RUN --record NAME      adds a run to the ledger
     python assets/write_results.py                      writes README.md and assets/results.png
 
-Trainings that differ in nothing but the seed are one row: mean and standard deviation. Every gallery and every device
-that was trained on has a table and a chart of its own, the largest gallery first.
+Trainings that differ in nothing but the seed are one row: mean and standard deviation. Every gallery has a table and a
+chart of its own, the largest one first.
 """
 
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -56,11 +57,10 @@ def main() -> None:
 
 
 def galleries(records: list[dict[str, Any]]) -> list[tuple[list[dict[str, Any]], Path]]:
-    """The records of each gallery and device, the largest gallery first, and where their chart stands."""
+    """The records of each gallery, the largest one first, and where their chart stands."""
     same: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        where = [record["catalogue"], record["report"]["gallery"], record["hardware"]["device"]]
-        same.setdefault(digest(where), []).append(record)
+        same.setdefault(digest([record["catalogue"], record["report"]["gallery"]]), []).append(record)
     ordered = sorted(same.values(), key=lambda found: -found[0]["report"]["gallery"]["products"])
     names = ["results.png", *(f"results-{number}.png" for number in range(2, len(ordered) + 1))]
     return [(found, ROOT / "assets" / name) for found, name in zip(ordered, names, strict=True)]
@@ -75,7 +75,8 @@ def rows_of(records: list[dict[str, Any]]) -> list[Row]:
     systems: dict[str, Row] = {}
     for record in records:
         settings = {key: value for key, value in record["hyperparameters"].items() if key != "seed"}
-        systems.setdefault(digest([record["report"]["model"], settings]), []).append(record)
+        system = digest([record["report"]["model"], settings, record["hardware"]["device"]])
+        systems.setdefault(system, []).append(record)
     for row in systems.values():
         seeds = [record["hyperparameters"]["seed"] for record in row]
         if len(set(seeds)) < len(seeds):
@@ -93,20 +94,22 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
     rows = rows_of(records)
     first = records[0]
     gallery, chance = first["report"]["gallery"], first["report"]["chance"]
-    hardware = " and ".join(sorted({f"{r['hardware']['device']}, {r['hardware']['cores']} cores" for r in records}))
-    versions = ", ".join(sorted({record["versions"]["torch"].split("+")[0] for record in records}))
+    machines = {
+        f"{r['hardware']['device']}, {r['hardware']['cores']} cores, torch {r['versions']['torch'].split('+')[0]}"
+        for r in records
+    }
     at_chance = ["chance", *(recalls([chance[d][f"R@{k}"] for k in CUTOFFS], 2) for d in DIRECTIONS)]
-    at_chance += [f"{sum(chance[d][f'R@{k}'] for d in DIRECTIONS for k in CUTOFFS):.1f}", "", ""]
+    at_chance += [f"{sum(chance[d][f'R@{k}'] for d in DIRECTIONS for k in CUTOFFS):.1f}", "", "", ""]
     return [
         f"Full test split of `{first['catalogue']['name']}`: {gallery['products']:,} products, {gallery['images']:,} "
         f"images, {gallery['texts']:,} distinct captions; per cent. ± is the standard deviation over seeds, the "
         "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds). "
-        f"{hardware}, torch {versions}.",
+        f"{'; '.join(sorted(machines))}.",
         "",
         "| model | "
         + " | ".join(f"{words} R@1 / R@5 / R@10" for words in DIRECTIONS.values())
-        + " | rSum | parameters (trained) | training |",
-        "| --- | --- | --- | --- | --- | --- |",
+        + " | rSum | parameters (trained) | on | training |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
         *(table_row(row) for row in rows),
         f"| {' | '.join(at_chance)} |",
         "",
@@ -123,7 +126,7 @@ def table_row(row: Row) -> str:
     cells.append(f"{mean_and_spread(row, 'rsum')} ({low:.1f} to {high:.1f})")
     total, trained = (row[0]["parameters"][key] / 1e6 for key in ("total", "trained"))
     cells.append(f"{total:.1f} M ({'all' if trained == total else f'{trained:.1f} M'})")
-    cells.append(", ".join(training(row)))
+    cells += [device_of(row), ", ".join(training(row))]
     return f"| {' | '.join(cells)} |"
 
 
@@ -145,6 +148,11 @@ def name_of(row: Row) -> str:
     frozen = "frozen " if row[0]["parameters"]["trained"] < row[0]["parameters"]["total"] else ""
     scratch = " from scratch" if settings["image_weights"] == "none" else ""
     return f"{modified}{NAMES[model]}, {frozen}{settings['image_encoder']}{scratch}"
+
+
+def device_of(row: Row) -> str:
+    """Where it was trained: "CPU", or the name of the GPU."""
+    return re.split(r"[,(]", row[0]["hardware"]["device"])[0].strip()
 
 
 def values(row: Row, *keys: str) -> list[float]:
@@ -180,7 +188,7 @@ def draw(rows: list[Row], file: Path, ledger: str) -> None:
             axes.barh(places, found, 0.2, xerr=reach, color=f"C{number}", label=name, error_kw={"capsize": 2})
         axes.set(title=words, xlim=(0, 100), xlabel="per cent of the queries")
         axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(rows)), [name_of(row).replace(", ", "\n") for row in rows])
+    panels[0].set_yticks(range(len(rows)), [f"{name_of(row)} ({device_of(row)})".replace(", ", "\n") for row in rows])
     panels[1].legend(loc="lower right")
     figure.savefig(file, dpi=100, metadata={LEDGER_KEY: ledger})
     plt.close(figure)

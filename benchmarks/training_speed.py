@@ -44,7 +44,7 @@ from common.errors import InputError, run_script
 from common.large_batches import Embed, Losses
 from common.loading import WORKERS, place
 from common.optimization import build_optimizer
-from common.report.ledger import record_share
+from common.report.ledger import record_of, record_share
 from common.session import Session
 from common.training import Progress, epoch_batches, train_step, with_placed_images
 
@@ -148,6 +148,9 @@ def measure(
     steps_there = len(session.train) // session.batch_size
     if steps_there < options.steps:
         raise InputError(f"--steps {options.steps}: an epoch of this catalogue has {steps_there}; use no more")
+    catalogue, device, record = session.data.catalogue, describe(session.device), None
+    if options.record is not None:
+        record = record_of(options.record, options.model, asdict(session.settings), catalogue.fingerprint, device)
     sides = Sides(model, embed, losses, session, rates, options.steps)
     model.train()
     loops = timed_in_turn([sides.loop, sides.bare], options.repeats, session.device)
@@ -164,9 +167,9 @@ def measure(
         print(f"factor_over_ordinary: {speed['loop'] / speed['ordinary']:.2f}")
     print(f"embedding_ratio: {embedding:.3f}")
     print(f"ratio: {ratio:.3f}")
-    if options.record is not None:
-        given = (options.model, asdict(session.settings), session.data.catalogue.fingerprint, describe(session.device))
-        print(f"recorded: {record_share(options.record, *given, ratio)}")
+    if record:
+        record_share(record, ratio)
+        print(f"recorded: {record}")
     sys.exit(0 if ratio >= LOWEST_RATIO[session.device.type] and embedding >= LOWEST_EMBEDDING_RATIO else 1)
 
 

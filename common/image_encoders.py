@@ -86,7 +86,8 @@ def build_image_encoder(name: str, weights: str, frozen: bool = False, folder: P
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d) and module.groups > 1 and module.stride[0] == 1:
             pad_low_maps(module)
-    for layer in layers(backbone)[:2]:
+    found = layers(backbone)
+    for layer in found[: len(found) // 2]:
         for module in layer.modules():
             if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
                 evaluate_in_float32(module)
@@ -188,9 +189,9 @@ def pad_low_maps(convolution: nn.Conv2d) -> None:
 def evaluate_in_float32(module: nn.Module) -> None:
     """Keep a layer out of a lower precision, but for training.
 
-    What bfloat16 costs an embedding arises in the stem and the first block, whose large values later layers tell apart
-    by small differences: there, float32 makes the cosine distance between an efficientnet-lite0's embeddings in the
-    two precisions a quarter (0.00007 for 0.00031), as all other blocks together do not.
+    What bfloat16 costs an embedding arises early, in values that later layers tell apart by small differences. The
+    distance between an efficientnet-lite0's unit embeddings in the two precisions, with the first 0, 2, 4, 8 and 13 of
+    its 17 layers in float32: 0.024, 0.012, 0.008, 0.006 and 0.003; with its last two 0.024.
     """
     own_forward = module.forward
 

@@ -116,12 +116,12 @@ def rows(text: str) -> list[list[str]]:
 def test_seeds_are_one_row_with_mean_and_spread():
     found = rows(write_results.section([record(seed=0, recall=10.0), record(seed=1, recall=13.0)]))
     assert len(found) == 4  # header, rule, one system, chance
-    name, image_to_text, text_to_image, rsum, parameters, training = found[2]
+    name, image_to_text, text_to_image, rsum, parameters, device, training = found[2]
     assert name == ("[Siamese network, frozen efficientnet-lite0](siamese/README.md#commands-and-what-they-give)")
     assert image_to_text == text_to_image == " / ".join(["11.5 ± 2.1"] * 3)
     assert statistics.stdev([10, 13]) == pytest.approx(2.1, abs=0.05)
     assert rsum == f"69.0 ± {statistics.stdev([60, 78]):.1f} (63.0 to 75.0)"
-    assert (parameters, training) == ("2.0 M (1.0 M)", "5 epochs, 2 min, 2 seeds")
+    assert (parameters, device, training) == ("2.0 M (1.0 M)", "CPU", "5 epochs, 2 min, 2 seeds")
     assert found[3][:4] == ["chance", "1.00 / 2.00 / 3.00", "1.00 / 2.00 / 3.00", "12.0"]
 
 
@@ -151,14 +151,17 @@ def test_every_gallery_has_its_table_and_its_chart():
     assert "(assets/results-2.png)" in text
 
 
-def test_every_device_has_its_table():
-    on_a_gpu = record()
+def test_every_device_has_its_row():
+    on_a_gpu = record()  # the same seed
     on_a_gpu["hardware"] = {"device": "NVIDIA H100 (cuda:0)", "cores": 16}
     on_a_gpu["training"] = {"epochs": 5, "seconds": 22.4, "images_per_second": 6490.4, "peak_memory_gb": 7.05}
     text = write_results.section([record(), on_a_gpu])
-    assert text.count("| chance |") == 2 and text.count("CPU, 2 threads, 2 cores") == 1
-    assert "| 5 epochs, 22 s, 6,490 images/s, 7.0 GB, 1 seed |" in text
-    assert "| 5 epochs, 2 min, 1 seed |" in text
+    assert text.count("| chance |") == 1
+    assert "CPU, 2 threads, 2 cores, torch 2.14.1; NVIDIA H100 (cuda:0), 16 cores, torch 2.14.1." in text
+    assert "| NVIDIA H100 | 5 epochs, 22 s, 6,490 images/s, 7.0 GB, 1 seed |" in text
+    assert "| CPU | 5 epochs, 2 min, 1 seed |" in text
+    on_a_gpu["training"]["share_of_bare_step"] = 0.9449
+    assert "7.0 GB, 94% of the bare step, 1 seed |" in write_results.section([on_a_gpu])
 
 
 def test_the_script_replaces_its_part_of_the_readme_and_nothing_else(folder, tmp_path, monkeypatch):

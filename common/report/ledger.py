@@ -68,13 +68,11 @@ def record(name: str, report: dict[str, Any], run: Path, config: dict[str, Any],
     return file
 
 
-def record_share(
-    name: str, model: str, hyperparameters: dict[str, Any], fingerprint: str, device: str, share: float
-) -> Path:
-    """Add to a record how much of the bare model's speed the training loop kept; returns the file.
+def record_of(name: str, model: str, hyperparameters: dict[str, Any], fingerprint: str, device: str) -> Path:
+    """The file of a record, which is to be of this training.
 
     Raises:
-        InputError: there is no such record, or it is of another training, catalogue or device.
+        InputError: there is no such record, or it is of another model, catalogue, device or hyperparameter.
     """
     file = LEDGER / f"{name}.json"
     if not file.is_file():
@@ -87,10 +85,15 @@ def record_share(
     here = {"model": model, "catalogue": fingerprint, "device": device} | json.loads(json.dumps(hyperparameters))
     differences = [f"{key} {there.get(key)}, here {value}" for key, value in here.items() if there.get(key) != value]
     if differences:
-        raise InputError(f"--record {name}: the record is of another training ({'; '.join(differences)})")
+        raise InputError(f"--record {name}: {file} is of another training ({'; '.join(differences)})")
+    return file
+
+
+def record_share(file: Path, share: float) -> None:
+    """Add to a record how much of the bare model's speed the training loop kept."""
+    content = json.loads(file.read_text(encoding="utf-8"))
     content["training"]["share_of_bare_step"] = share
     write_atomically(file, json.dumps(content, indent=2) + "\n")
-    return file
 
 
 def command(config: dict[str, Any], catalogue: str, block: Block) -> str:
