@@ -128,6 +128,8 @@ class Sides:
 
 def main() -> None:
     options, passed_on = tyro.cli(Options, description=__doc__, return_unknown_args=True)
+    if options.steps < 1 or options.repeats < 1:
+        raise InputError(f"--steps {options.steps} --repeats {options.repeats}: expected 1 or more of each")
     train = import_module(f"{options.model}.train")
     with TemporaryDirectory() as folder, patch("common.training.fit", partial(measure, options)):
         sys.argv = [train.__file__, "--output", f"{folder}/run", *passed_on]

@@ -69,6 +69,12 @@ def test_more_steps_than_an_epoch_has(data, monkeypatch):
         run_main(training_speed.main, monkeypatch, "siamese", "--steps", "1000", *arguments(data, model="siamese"))
 
 
+@pytest.mark.parametrize("words", [("--steps", "0"), ("--repeats", "-1")])
+def test_no_steps_or_repeats(words, monkeypatch):
+    with pytest.raises(InputError, match=r"--steps -?\d+ --repeats -?\d+: expected 1 or more of each"):
+        run_main(training_speed.main, monkeypatch, "siamese", *words)
+
+
 # --- the ledger ----------------------------------------------------------------------------------------
 
 
