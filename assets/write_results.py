@@ -189,7 +189,7 @@ def draw(rows: list[Row], file: Path, ledger: str) -> None:
         axes.set(title=words, xlim=(0, 100), xlabel="per cent of the queries")
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(rows)), [f"{name_of(row)} ({device_of(row)})".replace(", ", "\n") for row in rows])
-    panels[1].legend(loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(CUTOFFS))
     figure.savefig(file, dpi=100, metadata={LEDGER_KEY: ledger})
     plt.close(figure)
 
