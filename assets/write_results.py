@@ -35,7 +35,7 @@ NAMES = {"deep_cmpl": "Deep CMPL", "siamese": "Siamese network", "correlational"
 LEDGER_KEY = "Ledger"
 """Where the chart says which ledger it was drawn from."""
 
-RECORDED_LATER = ("images_per_second", "peak_memory_gb", "share_of_bare_step")
+RECORDED_LATER = ("images_per_second", "peak_memory_gb", "share_of_bare_speed")
 """Figures of a training that some records lack."""
 Row = list[dict[str, Any]]
 """The records of one system, a seed each."""
@@ -108,7 +108,7 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
         "",
         "| model | "
         + " | ".join(f"{words} R@1 / R@5 / R@10" for words in DIRECTIONS.values())
-        + " | rSum | parameters (trained) | on | training |",
+        + " | rSum | parameters (trained) | device | training |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *(table_row(row) for row in rows),
         f"| {' | '.join(at_chance)} |",
@@ -132,13 +132,18 @@ def table_row(row: Row) -> str:
 
 def training(row: Row) -> list[str]:
     """How long the trainings were, their speed and memory where those were recorded, and how many they are."""
-    found = {key: statistics.mean(r["training"].get(key, 0) for r in row) for key in ("seconds", *RECORDED_LATER)}
-    seconds, speed, memory, share = found.values()
+    seconds, speed, memory, share = (mean_of_training(row, key) for key in ("seconds", *RECORDED_LATER))
     words = [f"{row[0]['training']['epochs']} epochs"]
     words.append(f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s")
     words += [f"{speed:,.0f} images/s", f"{memory:.1f} GB"] if speed else []
-    words += [f"{share:.0%} of the bare step"] if share else []
+    words += [f"{share:.0%} of the bare speed"] if share else []
     return [*words, f"{len(row)} seed{'s' * (len(row) > 1)}"]
+
+
+def mean_of_training(row: Row, key: str) -> float | None:
+    """The mean over the seeds that it was recorded for, None where it was for none."""
+    found = [record["training"][key] for record in row if key in record["training"]]
+    return statistics.mean(found) if found else None
 
 
 def name_of(row: Row) -> str:

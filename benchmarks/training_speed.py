@@ -6,7 +6,8 @@ Options that are not listed here go to the model's train.py, which prepares ever
 have the same model, batch size and machine. Repeats alternate and ratios are of medians, but for the ordinary loop,
 whose workers would take the cores from the other sides: it runs alone, at the mean speed of as many steps.
 
-- loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for.
+- loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for. Workers that read ahead are
+  started in each repeat, as `fit` does in each epoch: give `--steps` as many as an epoch has where there are some.
 - bare: forward, backward, clipping and update on one batch that is already on the device.
 - ordinary: the loop of the field: a DataLoader whose workers decode each image with Pillow and augment it with
   torchvision's transforms, float32; left out where a model is trained on features, or compiled.
@@ -41,7 +42,7 @@ from common.batches import Batch
 from common.devices import describe
 from common.embedding import EMBEDDED_AT_ONCE, embed_images
 from common.errors import InputError, run_script
-from common.large_batches import Embed, Losses
+from common.large_batches import Embed, Losses, compute_gradients
 from common.loading import WORKERS, place
 from common.optimization import build_optimizer
 from common.report.ledger import record_of, record_share
@@ -116,13 +117,15 @@ class Sides:
             self.update(self.ready)
 
     def ordinary(self, loader: Iterable) -> None:
+        nothing = np.zeros((len(self.session.data.images.digests), 1, 1, 3), dtype=np.uint8)
+        pairs_alone = self.session.train.with_features(images=nothing)  # to decode none a second time
         for images, pairs in loader:
-            batch = replace(self.session.train.batch(pairs.numpy()), images=images)
+            batch = replace(pairs_alone.batch(pairs.numpy()), images=images)
             self.update(batch.to(self.session.device))
 
     def update(self, batch: Batch) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        sum(self.losses(batch, *self.embed(batch)).values()).backward()
+        compute_gradients(self.model, self.embed, self.losses, batch, self.session.settings.accumulate)
         self.optimizer.step()
 
 

@@ -19,6 +19,8 @@ from common.processes import first_on_machine_first
 from common.session import Session
 
 ENCODED_AT_ONCE = 256
+FEATURES_VERSION = 2
+"""Of the way from an encoder's weights to features: those that were kept before it changed are not used."""
 
 
 def features_of(encoder: nn.Module, precision: torch.dtype, inputs: Tensor, *more: Tensor) -> Tensor:
@@ -115,7 +117,7 @@ def kept_features(
                 bar.update(len(piece))
 
     path = session.data.catalogue.path
-    key = digest([weights_digest(encoder), str(session.precision), session.device.type, content])
+    key = digest([FEATURES_VERSION, weights_digest(encoder), str(session.precision), session.device.type, content])
     file_name = f"{path.name}-{digest(str(path))}-features-{what.replace(' ', '-')}-{name}"
     with torch.inference_mode(), first_on_machine_first():
         return kept_array(file_name, key, (len(content), encoder.dim), encode)

@@ -223,11 +223,14 @@ def freeze_first_layers(encoder: ImageEncoder, count: int) -> None:
 
 
 def layers(backbone: nn.Module) -> list[nn.Module]:
-    """The layers of a backbone, from the image on."""
+    """The layers of a backbone, from the image on: a stem, then blocks."""
     if isinstance(backbone, Features):
         network = backbone.network
         return [nn.ModuleList([network._conv_stem, network._bn0]), *network._blocks]
-    return list(backbone.children())
+    children = list(backbone.children())
+    if isinstance(children[0], nn.Conv2d):  # a ResNet: convolution, norm, ReLU and pooling, then stages of blocks
+        return [nn.ModuleList(children[:4]), *(block for stage in children[4:] for block in stage)]
+    return children
 
 
 def set_norm_momentum(encoder: nn.Module, momentum: float) -> None:

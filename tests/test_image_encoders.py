@@ -185,7 +185,7 @@ def test_a_frozen_encoder_inside_a_training_model_stays_in_evaluation_mode():
     [
         ("efficientnet-lite0", ("network._conv_stem.", "network._bn0.", "network._blocks.0.", "network._blocks.1.")),
         ("mobilenet-v1", ("0.", "1.", "2.")),
-        ("resnet50", ("0.", "1.", "2.")),
+        ("resnet50", ("0.", "1.", "4.0.", "4.1.")),
     ],
 )
 def test_the_first_layers_stay_as_they_are(name, of_the_first_three):
@@ -349,7 +349,7 @@ def test_weights_that_cannot_be_had_name_the_three_ways_out(name, monkeypatch):
 # --- lower precision -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["mobilenet-v1", "mobilenet-v2", "efficientnet-lite0"])
+@pytest.mark.parametrize("name", ["mobilenet-v1", "mobilenet-v2", "resnet50", "efficientnet-lite0"])
 def test_half_of_the_layers_are_evaluated_in_float32_and_all_are_trained_in_bfloat16(name):
     encoder, kinds = build_image_encoder(name, "none"), {}
     found = image_encoders.layers(encoder.backbone)

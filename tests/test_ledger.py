@@ -160,8 +160,12 @@ def test_every_device_has_its_row():
     assert "CPU, 2 threads, 2 cores, torch 2.14.1; NVIDIA H100 (cuda:0), 16 cores, torch 2.14.1." in text
     assert "| NVIDIA H100 | 5 epochs, 22 s, 6,490 images/s, 7.0 GB, 1 seed |" in text
     assert "| CPU | 5 epochs, 2 min, 1 seed |" in text
-    on_a_gpu["training"]["share_of_bare_step"] = 0.9449
-    assert "7.0 GB, 94% of the bare step, 1 seed |" in write_results.section([on_a_gpu])
+    on_a_gpu["training"]["share_of_bare_speed"] = 0.9449
+    assert "7.0 GB, 94% of the bare speed, 1 seed |" in write_results.section([on_a_gpu])
+    other_seed = copy.deepcopy(on_a_gpu)
+    other_seed["hyperparameters"]["seed"] = 7
+    del other_seed["training"]["share_of_bare_speed"]
+    assert "7.0 GB, 94% of the bare speed, 2 seeds |" in write_results.section([on_a_gpu, other_seed])
 
 
 def test_the_script_replaces_its_part_of_the_readme_and_nothing_else(folder, tmp_path, monkeypatch):

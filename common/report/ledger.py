@@ -17,6 +17,8 @@ from common.options import ROOT, EvalOptions
 LEDGER = ROOT / "assets" / "results"
 LEFT_OUT = ("run", "by", "relevance", "fg101", "comparison")
 """Parts of a report that are not kept: a path of this machine, and what was asked for on the side."""
+SHARE = "share_of_bare_speed"
+"""What a benchmark adds to a record's training later (`record_share`)."""
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -61,15 +63,33 @@ def record(name: str, report: dict[str, Any], run: Path, config: dict[str, Any],
         "hardware": {key: config["hardware"][key] for key in ("device", "cores")},
     }
     LEDGER.mkdir(parents=True, exist_ok=True)
-    file, text = LEDGER / f"{name}.json", json.dumps(content, indent=2) + "\n"
-    if file.exists() and file.read_text(encoding="utf-8") != text:
+    file = LEDGER / f"{name}.json"
+    if not file.exists():
+        write_atomically(file, json.dumps(content, indent=2) + "\n")
+    elif without_share(file.read_text(encoding="utf-8")) != content:
         raise InputError(f"--record {name}: {file} holds other figures; delete it first, or choose another name")
-    write_atomically(file, text)
     return file
 
 
+def without_share(text: str) -> dict[str, Any] | None:
+    """A record as eval.py wrote it, None where the text is no record."""
+    try:
+        content = json.loads(text)
+        content["training"].pop(SHARE, None)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return content
+
+
 def record_of(name: str, model: str, hyperparameters: dict[str, Any], fingerprint: str, device: str) -> Path:
-    """The file of a record, which is to be of this training.
+    """The file of a record, which is to be of this training; the seed may be another.
+
+    Args:
+        name: of the record.
+        model: its name.
+        hyperparameters: compared as far as the record has them, which may be older than some.
+        fingerprint: of the catalogue.
+        device: where it was trained, as config.json says it.
 
     Raises:
         InputError: there is no such record, or it is of another model, catalogue, device or hyperparameter.
@@ -82,17 +102,18 @@ def record_of(name: str, model: str, hyperparameters: dict[str, Any], fingerprin
     content = json.loads(file.read_text(encoding="utf-8"))
     there = {"model": content["report"]["model"], "catalogue": content["catalogue"]["fingerprint"]}
     there |= {"device": content["hardware"]["device"]} | content["hyperparameters"]
+    del there["seed"]
     here = {"model": model, "catalogue": fingerprint, "device": device} | json.loads(json.dumps(hyperparameters))
-    differences = [f"{key} {there.get(key)}, here {value}" for key, value in here.items() if there.get(key) != value]
+    differences = [f"{key} {value}, here {here.get(key)}" for key, value in there.items() if here.get(key) != value]
     if differences:
         raise InputError(f"--record {name}: {file} is of another training ({'; '.join(differences)})")
     return file
 
 
 def record_share(file: Path, share: float) -> None:
-    """Add to a record how much of the bare model's speed the training loop kept."""
+    """Add to a record the speed of the training loop over the bare model's, about 1 at best."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    content["training"]["share_of_bare_step"] = share
+    content["training"][SHARE] = share
     write_atomically(file, json.dumps(content, indent=2) + "\n")
 
 
