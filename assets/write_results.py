@@ -1,6 +1,7 @@
 """Write the main README's results, table and chart, from the ledger in assets/results/.
 
     python siamese/eval.py --run RUN --record NAME      adds a run to the ledger
+    python benchmarks/training_speed.py siamese --record NAME   adds the loop's share of the bare model's speed
     python assets/write_results.py                      writes README.md and assets/results.png
 
 Trainings that differ in nothing but the seed are one row: mean and standard deviation. Every gallery has a table and a
@@ -27,7 +28,7 @@ from common.hashing import digest
 from common.monitoring import DIRECTIONS
 from common.options import ROOT
 from common.recall import CUTOFFS
-from common.report.ledger import LEDGER, read_ledger
+from common.report.ledger import LEDGER, SHARE, read_ledger
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- results: written by assets/write_results.py -->", "<!-- end of results -->"
@@ -35,7 +36,7 @@ NAMES = {"deep_cmpl": "Deep CMPL", "siamese": "Siamese network", "correlational"
 LEDGER_KEY = "Ledger"
 """Where the chart says which ledger it was drawn from."""
 
-RECORDED_LATER = ("images_per_second", "peak_memory_gb", "share_of_bare_speed")
+RECORDED_LATER = ("images_per_second", "peak_memory_gb", SHARE)
 """Figures of a training that some records lack."""
 Row = list[dict[str, Any]]
 """The records of one system, a seed each."""

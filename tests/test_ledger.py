@@ -63,6 +63,15 @@ def test_the_same_figures_again_are_fine_others_are_not_overwritten(run, folder,
     assert (folder / "tiny.json").read_text() == "mine"
 
 
+def test_what_json_writes_in_another_way_is_the_same_figure(run, folder):
+    config = json.loads((run / "config.json").read_text())
+    report = {"model": "deep_cmpl", "catalogue": "tiny.csv", "items": {3: 1.0}, "interval": (1.0, 2.0)}
+    for _ in range(2):
+        ledger.record("tiny", report, run, config, "f")
+    with pytest.raises(InputError, match="holds other figures"):
+        ledger.record("tiny", report | {"items": {2: 1.0}}, run, config, "f")
+
+
 @pytest.mark.parametrize("name", ["../tiny", "Tiny", "a/b", "", ".hidden", "two words"])
 def test_names_that_make_no_good_file_are_refused(name, run, folder, monkeypatch):
     with pytest.raises(InputError, match=r"--record .*: expected small letters, digits"):

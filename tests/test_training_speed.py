@@ -117,3 +117,9 @@ def test_a_record_of_another_training_is_left_as_it_is(ledger, data, tmp_path, m
             "siamese", "--steps", "1", "--record", "none", *arguments(data, model="siamese"),
         )  # fmt: skip
     assert (ledger / "tiny.json").read_text() == before
+    (ledger / "broken.json").write_text("{")
+    with pytest.raises(InputError, match=r"--record broken: .*broken\.json is not a record; delete it"):
+        run_main(
+            training_speed.main, monkeypatch,
+            "siamese", "--steps", "1", "--record", "broken", *arguments(data, model="siamese"),
+        )  # fmt: skip

@@ -63,10 +63,10 @@ def record(name: str, report: dict[str, Any], run: Path, config: dict[str, Any],
         "hardware": {key: config["hardware"][key] for key in ("device", "cores")},
     }
     LEDGER.mkdir(parents=True, exist_ok=True)
-    file = LEDGER / f"{name}.json"
+    file, text = LEDGER / f"{name}.json", json.dumps(content, indent=2) + "\n"
     if not file.exists():
-        write_atomically(file, json.dumps(content, indent=2) + "\n")
-    elif without_share(file.read_text(encoding="utf-8")) != content:
+        write_atomically(file, text)
+    elif without_share(file.read_text(encoding="utf-8")) != json.loads(text):
         raise InputError(f"--record {name}: {file} holds other figures; delete it first, or choose another name")
     return file
 
@@ -99,7 +99,9 @@ def record_of(name: str, model: str, hyperparameters: dict[str, Any], fingerprin
         raise InputError(
             f"--record {name}: {file} is not there; train with these options, then eval.py --record {name}"
         )
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = without_share(file.read_text(encoding="utf-8"))
+    if content is None:
+        raise InputError(f"--record {name}: {file} is not a record; delete it")
     there = {"model": content["report"]["model"], "catalogue": content["catalogue"]["fingerprint"]}
     there |= {"device": content["hardware"]["device"]} | content["hyperparameters"]
     del there["seed"]
