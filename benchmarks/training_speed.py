@@ -9,6 +9,7 @@ whose workers would take the cores from the other sides: it runs alone, at the m
 - loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for. Workers that read ahead are
   started in each repeat, as `fit` does in each epoch: give `--steps` as many as an epoch has where there are some.
 - bare: forward, backward, clipping and update on one batch that is already on the device.
+- bare_without_replay: on a GPU the same with each kernel launched by itself, where the others replay the image encoder.
 - ordinary: the loop of the field: a DataLoader whose workers decode each image with Pillow and augment it with
   torchvision's transforms, float32; left out where a model is trained on features, or compiled.
 - embedding: validation's images through the trained model, against the bare model without gradients.
@@ -45,6 +46,7 @@ from common.errors import InputError, run_script
 from common.large_batches import Embed, Losses, compute_gradients
 from common.loading import WORKERS, place
 from common.optimization import build_optimizer
+from common.replay import replayed
 from common.report.ledger import record_of, record_share
 from common.session import Session
 from common.training import Progress, epoch_batches, train_step, with_placed_images
@@ -158,16 +160,22 @@ def measure(
         record = record_of(options.record, options.model, asdict(session.settings), catalogue.fingerprint, device)
     sides = Sides(model, embed, losses, session, rates, options.steps)
     model.train()
-    loops = timed_in_turn([sides.loop, sides.bare], options.repeats, session.device)
+    with replayed(model, session):
+        loops = timed_in_turn([sides.loop, sides.bare], options.repeats, session.device)
     images = options.steps * session.batch_size
     speed = {side.__name__: images / seconds for side, seconds in loops.items()}
     trained_on_images = not sides.ready.images.is_floating_point()
+    if trained_on_images and session.device.type == "cuda":
+        seconds = timed_in_turn([sides.bare], options.repeats, session.device)
+        speed["bare_without_replay"] = images / seconds[sides.bare]
     if trained_on_images and not session.settings.compile:
         speed["ordinary"] = images / ordinary_seconds(sides, options.repeats)
     embedding = embedding_ratio(session, model, options.repeats)
     ratio = speed["loop"] / speed["bare"]
     for name, value in speed.items():
         print(f"{name}_images_per_second: {value:.1f}")
+    if "bare_without_replay" in speed:
+        print(f"factor_of_replay: {speed['bare'] / speed['bare_without_replay']:.2f}")
     if "ordinary" in speed:
         print(f"factor_over_ordinary: {speed['loop'] / speed['ordinary']:.2f}")
     print(f"embedding_ratio: {embedding:.3f}")

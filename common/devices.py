@@ -93,8 +93,12 @@ def evaluation_precision(setting: str, recorded: str, device: torch.device) -> t
 
 
 def encoding_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager:
-    """The context in which an encoder runs; norms, logits and losses stay outside, in float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16)
+    """The context in which an encoder runs; norms, logits and losses stay outside, in float32.
+
+    Converted weights are not kept: each is used once, and a CUDA graph has to convert it at each replay.
+    """
+    lower = precision == torch.bfloat16
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=lower, cache_enabled=False)
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

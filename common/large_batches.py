@@ -77,6 +77,8 @@ def norms_at_rest(model: nn.Module) -> Iterator[None]:
     """Batch norms have the running statistics of before at the end, so that a batch encoded twice counts once."""
     buffers = [value for module in model.modules() if isinstance(module, _BatchNorm) for value in module.buffers()]
     before = [value.clone() for value in buffers]
-    yield
-    for value, kept in zip(buffers, before, strict=True):
-        value.copy_(kept)
+    try:
+        yield
+    finally:
+        for value, kept in zip(buffers, before, strict=True):
+            value.copy_(kept)

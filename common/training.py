@@ -22,6 +22,7 @@ from common.large_batches import Embed, Losses, compute_gradients
 from common.loading import load, place, workers_for
 from common.monitoring import Monitor
 from common.optimization import build_optimizer, learning_rate_share
+from common.replay import replayed
 from common.session import Session
 from common.validation import validate
 
@@ -128,10 +129,10 @@ def fit(
         compute_gradients(model, embed, losses, batch, accumulate=1)
 
     memory = told_in_words(model, optimizer, session.batch_size, session.parts, session.device, rehearse)
-    with interrupts() as interrupted, progress_bar(progress, steps, session) as bar, memory:
-        saved = time.perf_counter()
+    saved = started = time.perf_counter()
+    with interrupts() as interrupted, memory, replayed(model, session), progress_bar(progress, steps, session) as bar:
         while not progress.finished:
-            started, launched = time.perf_counter(), None
+            launched = None
             model.train()
             for batch in epoch_batches(session, progress, steps):
                 given = (model, embed, losses, batch, optimizer, schedule, settings.accumulate)
@@ -155,7 +156,7 @@ def fit(
             if monitor:
                 bar.write(monitor.epoch(progress.history, progress.best_epoch))
             save(session, model, optimizer, schedule, progress)
-            saved = time.perf_counter()
+            saved = started = time.perf_counter()
     if monitor:
         monitor.close()
     processes.stop()

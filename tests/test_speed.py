@@ -11,7 +11,7 @@ from torch import nn
 
 import common.speed
 import common.training
-from common.devices import evaluation_precision
+from common.devices import encoding_in, evaluation_precision
 from common.errors import InputError, TrainingStopped
 from common.image_encoders import build_image_encoder
 from common.speed import compile_image_encoder, fastest_precision
@@ -50,11 +50,12 @@ def test_every_encoder_is_one_graph(name, without_compiler, capsys):
     assert all(parameter.grad is None for parameter in encoder.parameters())
     images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)  # below 16 a CPU has other convolutions
     frames = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    encoder(images[:2]).sum().backward()
-    with torch.no_grad():
-        encoder(images[:2])
-    with torch.inference_mode():
-        encoder.eval()(images.clone())  # as evaluation makes its batches, within
+    with encoding_in(torch.float32, CPU):  # as models call their encoders
+        encoder(images[:2]).sum().backward()
+        with torch.no_grad():
+            encoder(images[:2])
+        with torch.inference_mode():
+            encoder.eval()(images.clone())  # as evaluation makes its batches, within
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == frames, "nothing is compiled in a training"
     plain = build_image_encoder(name, "none").eval()
     plain.load_state_dict(encoder.state_dict())

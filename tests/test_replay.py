@@ -1,0 +1,224 @@
+"""common/replay.py: a training whose encoder is replayed is the very training it was. What a GPU does, a GPU shows."""
+
+import gc
+import weakref
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_runs import assert_same_run, train
+from torch import nn
+
+import common.replay
+from common.devices import encoding_in, random_state
+from common.errors import TrainingStopped
+from common.image_encoders import build_image_encoder, freeze_first_layers
+from common.replay import record, replayed
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+SHAPE = (6, 3, 40, 32)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def batch(number: int = SHAPE[0], device: torch.device = CPU) -> torch.Tensor:
+    return torch.randint(0, 256, (number, *SHAPE[1:]), dtype=torch.uint8).to(device)
+
+
+# --- when, on any machine ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """In place of torch's graphs: counts what would be replayed, after as many warming steps as torch makes."""
+    counts = {"recorded": 0, "replayed": 0}
+
+    def make_graphed_callables(module, sample):
+        for _ in range(4):
+            torch.autograd.grad(module(*sample).sum(), [p for p in module.parameters() if p.requires_grad])
+        counts["recorded"] += 1
+        own_forward, recorded_in = module.forward, module.training
+
+        def forward(*inputs):
+            counts["replayed"] += module.training == recorded_in
+            return own_forward(*inputs)
+
+        module.forward = forward
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", make_graphed_callables)
+    return counts
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_recording_leaves_no_trace_and_only_training_batches_of_the_shape_are_replayed(precision, graphs):
+    encoder = build_image_encoder("mobilenet-v3-small", "none")
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    state = torch.get_rng_state()
+    record(encoder, precision, SHAPE, CPU)
+    assert all(torch.equal(encoder.state_dict()[key], value) for key, value in before.items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+    encoder(batch())
+    assert graphs["replayed"] == 1
+    encoder(batch(4))
+    encoder.eval()(batch())
+    assert graphs == {"recorded": 1, "replayed": 1}
+
+
+def test_norms_and_random_numbers_are_put_back_when_recording_fails(monkeypatch):
+    def fail(module, sample):
+        module(*sample)
+        torch.rand(1)
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", fail)
+    encoder = build_image_encoder("mobilenet-v1", "none")
+    norm = next(module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d))
+    before, state = norm.running_mean.clone(), torch.get_rng_state()
+    with pytest.raises(torch.OutOfMemoryError):
+        record(encoder, torch.float32, SHAPE, CPU)
+    assert torch.equal(norm.running_mean, before) and torch.equal(torch.get_rng_state(), state)
+
+
+class Encoder(nn.Module):
+    frozen = False
+
+    def forward(self, images):
+        return images
+
+
+def session(device: str = "cuda", parts: int = 1, compiled: bool = False) -> SimpleNamespace:
+    settings = SimpleNamespace(image_size=SHAPE[2:], compile=compiled)
+    return SimpleNamespace(
+        device=torch.device(device), precision=torch.bfloat16, parts=parts, batch_size=SHAPE[0], settings=settings
+    )
+
+
+def mark(encoder, *_) -> None:
+    encoder.forward = lambda images: "replayed"
+
+
+def test_a_gpu_replays_within_and_not_afterwards(monkeypatch, capsys):
+    recorded = []
+
+    def seen(encoder, *given):
+        recorded.append(given)
+        mark(encoder)
+
+    monkeypatch.setattr(common.replay, "record", seen)
+    model = SimpleNamespace(image_encoder=Encoder())
+    with replayed(model, session()):
+        assert model.image_encoder(1) == "replayed"
+    assert model.image_encoder(1) == 1
+    assert recorded == [(torch.bfloat16, SHAPE, torch.device("cuda"))]
+    assert capsys.readouterr().out == "replay: a step of the image encoder was recorded in 0.0 s\n"
+    with pytest.raises(ZeroDivisionError), replayed(model, session()):
+        raise ZeroDivisionError
+    assert model.image_encoder(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "parts", "compiled", "frozen"),
+    [("cpu", 1, False, False), ("cuda", 2, False, False), ("cuda", 1, True, False), ("cuda", 1, False, True)],
+)
+def test_what_is_not_replayed(device, parts, compiled, frozen, monkeypatch, capsys):
+    monkeypatch.setattr(common.replay, "record", mark)
+    model = SimpleNamespace(image_encoder=Encoder())
+    model.image_encoder.frozen = frozen
+    with replayed(model, session(device, parts, compiled)):
+        assert model.image_encoder(1) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_graphs_that_hold_each_other_are_gone_afterwards(monkeypatch):
+    """Torch keeps them in a class, which refers to itself; left to a forked worker, they would kill it."""
+    kept = []
+
+    def hold(encoder, *_):
+        class Graphed:
+            forward = staticmethod(lambda images: Graphed)
+
+        kept.append(weakref.ref(Graphed))
+        encoder.forward = Graphed.forward
+
+    monkeypatch.setattr(common.replay, "record", hold)
+    with replayed(SimpleNamespace(image_encoder=Encoder()), session()):
+        gc.collect()
+        assert kept[0]() is not None
+    assert kept[0]() is None
+
+
+def test_a_gpu_without_room_to_record_trains_without(monkeypatch, capsys):
+    def fail(encoder, *_):
+        mark(encoder)
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(common.replay, "record", fail)
+    model = SimpleNamespace(image_encoder=Encoder())
+    with replayed(model, session()):
+        assert model.image_encoder(1) == 1
+    expected = "replay: the GPU's memory is too small to record a step of the image encoder; it will be slower\n"
+    assert capsys.readouterr().out == expected
+
+
+# --- the graphs themselves -----------------------------------------------------------------------------
+
+ENCODERS = ("mobilenet-v1", "mobilenet-v2", "mobilenet-v3-small", "efficientnet-lite0", "efficientnet-b0", "resnet50")
+
+
+def trained(encoder: nn.Module, precision: torch.dtype, batches: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights and statistics after a step with each batch, and the state of the random numbers."""
+    torch.manual_seed(1)
+    weights = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=1e-3, fused=True)
+    encoder.train()
+    for images in batches:
+        optimizer.zero_grad(set_to_none=True)
+        with encoding_in(precision, GPU):
+            features = encoder(images)
+        features.float().square().mean().backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+    return {key: value.clone() for key, value in encoder.state_dict().items()} | random_state(GPU)
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    ("name", "precision", "frozen_layers"),
+    [*((name, torch.bfloat16, 0) for name in ENCODERS), ("mobilenet-v1", torch.float32, 0),
+     ("efficientnet-lite0", torch.bfloat16, 4)],
+)  # fmt: skip
+def test_replayed_steps_are_the_same_steps(name, precision, frozen_layers):
+    """Bit for bit, dropped connections too; a smaller batch in between is computed as ever, and so is evaluation."""
+    torch.manual_seed(0)
+    plain, recorded = (build_image_encoder(name, "none").to(GPU) for _ in range(2))
+    recorded.load_state_dict(plain.state_dict())
+    for encoder in (plain, recorded):
+        freeze_first_layers(encoder, frozen_layers)
+    batches = [batch(number, GPU) for number in (6, 6, 4, 6)]
+    record(recorded, precision, SHAPE, GPU)
+    expected, found = (trained(encoder, precision, batches) for encoder in (plain, recorded))
+    assert not [key for key in expected if not torch.equal(expected[key], found[key])]
+    with torch.inference_mode(), encoding_in(precision, GPU):
+        assert torch.equal(plain.eval()(batches[0]), recorded.eval()(batches[0]))
+
+
+@needs_gpu
+def test_a_replayed_training_is_the_same(data, tmp_path, monkeypatch, capsys):
+    given = {"device": "cuda", "image_encoder": "mobilenet-v3-small", "epochs": 2}
+    found = train(monkeypatch, data, tmp_path / "replayed", **given)
+    assert "replay: a step of the image encoder was recorded in" in capsys.readouterr().out
+    monkeypatch.setattr(common.replay, "record", lambda *_: None)
+    assert_same_run(found, train(monkeypatch, data, tmp_path / "plain", **given))
+
+
+@needs_gpu
+def test_a_batch_that_does_not_fit_is_told_as_ever(data, tmp_path, monkeypatch, capsys):
+    allowed = torch.cuda.memory_allocated() + 2**30
+    torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.get_device_properties(0).total_memory)
+    given = {"device": "cuda", "image_encoder": "resnet50", "image_size": "224 224", "batch_size": 40}
+    try:
+        with pytest.raises(TrainingStopped, match=r"too little memory for 40 pairs at once \(each needs \d+ MiB"):
+            train(monkeypatch, data, tmp_path / "run", **given)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "replay: the GPU's memory is too small to record" in capsys.readouterr().out
