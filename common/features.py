@@ -19,7 +19,7 @@ from common.processes import first_on_machine_first
 from common.session import Session
 
 ENCODED_AT_ONCE = 256
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 """Of the way from an encoder's weights to features: those that were kept before it changed are not used."""
 
 
