@@ -9,7 +9,7 @@ whose workers would take the cores from the other sides: it runs alone, at the m
 - loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for. Workers that read ahead are
   started in each repeat, as `fit` does in each epoch: give `--steps` as many as an epoch has where there are some.
 - bare: forward, backward, clipping and update on one batch that is already on the device.
-- bare_without_replay: on a GPU the same with each kernel launched by itself, where the others replay the image encoder.
+- bare_without_replay: where a GPU replays the image encoder in these two, bare with its kernels launched one by one.
 - ordinary: the loop of the field: a DataLoader whose workers decode each image with Pillow and augment it with
   torchvision's transforms, float32; left out where a model is trained on features, or compiled.
 - embedding: validation's images through the trained model, against the bare model without gradients.
@@ -106,6 +106,7 @@ class Sides:
         self.optimizer = build_optimizer(model, session.settings, rates)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda _: 1.0)
         self.ready = next(epoch_batches(session, Progress(), 1))
+        self.own_forward = model.image_encoder.forward
 
     def loop(self) -> None:
         progress, launched = Progress(), None
@@ -117,6 +118,13 @@ class Sides:
     def bare(self) -> None:
         for _ in range(self.steps):
             self.update(self.ready)
+
+    def bare_without_replay(self) -> None:
+        with patch.object(self.model.image_encoder, "forward", self.own_forward):
+            self.bare()
+
+    def is_replayed(self) -> bool:
+        return self.model.image_encoder.forward != self.own_forward
 
     def ordinary(self, loader: Iterable) -> None:
         nothing = np.zeros((len(self.session.data.images.digests), 1, 1, 3), dtype=np.uint8)
@@ -161,13 +169,11 @@ def measure(
     sides = Sides(model, embed, losses, session, rates, options.steps)
     model.train()
     with replayed(model, session):
-        loops = timed_in_turn([sides.loop, sides.bare], options.repeats, session.device)
+        timed = [sides.loop, sides.bare, *([sides.bare_without_replay] if sides.is_replayed() else [])]
+        loops = timed_in_turn(timed, options.repeats, session.device)
     images = options.steps * session.batch_size
     speed = {side.__name__: images / seconds for side, seconds in loops.items()}
     trained_on_images = not sides.ready.images.is_floating_point()
-    if trained_on_images and session.device.type == "cuda":
-        seconds = timed_in_turn([sides.bare], options.repeats, session.device)
-        speed["bare_without_replay"] = images / seconds[sides.bare]
     if trained_on_images and not session.settings.compile:
         speed["ordinary"] = images / ordinary_seconds(sides, options.repeats)
     embedding = embedding_ratio(session, model, options.repeats)

@@ -3,7 +3,7 @@
 import gc
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,10 @@ from common.devices import encoding_in, random_state, set_random_state
 from common.large_batches import norms_at_rest
 from common.session import Session
 
+LARGEST_SHARE = 0.5
+"""How much of a GPU's free memory the graphs may keep for themselves: what is beside them in a step, and validation
+between the steps, needs the rest. Batches that large gain nothing from a replay."""
+
 
 @contextmanager
 def replayed(model: nn.Module, session: Session) -> Iterator[None]:
@@ -23,33 +27,36 @@ def replayed(model: nn.Module, session: Session) -> Iterator[None]:
     efficientnet-b0 has 1,362 of them: with 256 images of 80x60 pixels on an NVIDIA H200 it took 43 ms, in 9 of which
     the GPU was at work; replayed it takes 9.5.
 
-    An encoder stays as it is on a CPU; frozen, when it works once and not in each step; compiled; in several
-    processes, whose norms talk to each other; with `accumulate`, whose second part would overwrite the gradients of the
-    first; and where the GPU has no room to record it, which is printed.
+    An encoder stays as it is on a CPU; frozen or compiled; in several processes, whose norms talk to each other; with
+    `accumulate`, whose second part would overwrite the gradients of the first; and where it cannot be recorded or the
+    graphs would take too much memory, which is printed.
 
     Args:
         model: with the submodule `image_encoder`, on the session's device.
         session: of the training.
     """
-    encoder, settings = model.image_encoder, session.settings
-    if session.device.type != "cuda" or encoder.frozen or settings.compile or session.parts > 1:
+    encoder, settings, device = model.image_encoder, session.settings, session.device
+    if device.type != "cuda" or encoder.frozen or settings.compile or session.parts > 1:
         yield
         return
-    own_forward, started = encoder.forward, time.perf_counter()
-    shape = (session.batch_size, 3, *settings.image_size)
+    own_forward, started, free = encoder.forward, time.perf_counter(), free_memory(device)
     try:
-        record(encoder, session.precision, shape, session.device)
-        print(f"replay: a step of the image encoder was recorded in {time.perf_counter() - started:.1f} s")
-    except torch.OutOfMemoryError as error:
+        record(encoder, session.precision, (session.batch_size, 3, *settings.image_size), device)
+        kept = free - free_memory(device)
+        if kept <= LARGEST_SHARE * free:
+            print(f"replay: a step of the image encoder was recorded in {time.perf_counter() - started:.1f} s")
+        else:
+            leave(encoder, own_forward)
+            print(f"replay: none, a recorded step of the image encoder would keep {kept / 1e9:.1f} GB of the GPU")
+    except RuntimeError as error:  # out of memory, or whatever CUDA cannot record
         traceback.clear_frames(error.__traceback__)  # they hold what was recorded so far
-        encoder.forward = own_forward
-        print("replay: the GPU's memory is too small to record a step of the image encoder; it will be slower")
+        leave(encoder, own_forward)
+        reason = str(error).split(". ")[0].splitlines()[0]
+        print(f"replay: none, a step of the image encoder could not be recorded ({reason})")
     try:
         yield
     finally:
-        encoder.forward = own_forward
-        # frees the graphs, which hold each other: a process forked later could not, and would die of trying
-        gc.collect()
+        leave(encoder, own_forward)
 
 
 def record(encoder: nn.Module, precision: torch.dtype, shape: tuple[int, int, int, int], device: torch.device) -> None:
@@ -62,14 +69,30 @@ def record(encoder: nn.Module, precision: torch.dtype, shape: tuple[int, int, in
     encoder.train()
     # the graphs run on a stream of their own, which torch would warn of
     set_warn_on_accumulate_grad_stream_mismatch(False)
-    try:
-        with norms_at_rest(encoder), encoding_in(precision, device):
-            torch.cuda.make_graphed_callables(encoder, (images,))
-    finally:
-        set_random_state(state, device)
+    with torch.cuda.device(device):
+        stream = torch.cuda.current_stream()
+        try:
+            with norms_at_rest(encoder), encoding_in(precision, device):
+                torch.cuda.make_graphed_callables(encoder, (images,))
+        finally:
+            torch.cuda.set_stream(stream)  # torch does not come back to it when a recording fails
+            set_random_state(state, device)
     replay = encoder.forward
 
     def forward(images: Tensor) -> Tensor:
         return replay(images) if images.shape == shape else own_forward(images)
 
     encoder.forward = forward
+
+
+def leave(encoder: nn.Module, own_forward: Callable[[Tensor], Tensor]) -> None:
+    """Give an encoder its own forward back, and the memory of its graphs to others."""
+    encoder.forward = own_forward
+    # the graphs hold each other: left to a process that is forked later, they would be its end
+    gc.collect()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that nothing holds."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]

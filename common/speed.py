@@ -20,7 +20,7 @@ CANDIDATES = (torch.float32, torch.bfloat16)
 def fastest_precision(settings: Any, device: torch.device, pairs: int) -> torch.dtype:
     """Measure which precision trains the image encoder, the larger part of a model, faster here; prints both.
 
-    A precision whose batch does not fit the memory is not chosen.
+    A precision whose batch does not fit the memory is not chosen. Steps are not replayed here as in a GPU's training.
 
     Args:
         settings: with `image_encoder` and `image_size`.

@@ -94,7 +94,7 @@ def fit(
     """Train, validate after each epoch, keep the model that is best by validation rSum.
 
     Args:
-        model: with `encode_image`, `encode_text` and the submodule `text_encoder`.
+        model: with `encode_image`, `encode_text` and the submodules `image_encoder`, `text_encoder`.
         embed: from a batch to what the losses need of each pair, tensors (B, ...).
         losses: from a batch and these to named losses, each a (); their sum is minimised.
         session: from `prepare`.

@@ -161,6 +161,7 @@ def test_titles_are_text(visit, search):
     assert page.locator("#found b").count() == 0
 
 
+@pytest.mark.slow
 def test_twenty_visitors_at_once(visit, search):
     asked = [row["title"] for row in tiny_products(120)[20:40]]
     pages = [visit(Question(words).address(), wait=False) for words in asked]

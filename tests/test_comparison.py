@@ -161,6 +161,7 @@ def test_noise_is_told_apart_in_one_of_twenty_comparisons(few_resamples):
     assert 0.02 < told_apart(noise) < 0.09
 
 
+@pytest.mark.slow
 def test_queries_of_a_group_are_one_observation(few_resamples):
     """Four queries of each of 20 groups are found or missed together; taken one by one they look like more."""
     of_group = np.repeat(np.arange(20), 4)

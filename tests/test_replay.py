@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from tiny_runs import assert_same_run, train
 from torch import nn
 
 import common.replay
+import common.training
 from common.devices import encoding_in, random_state
 from common.errors import TrainingStopped
 from common.image_encoders import build_image_encoder, freeze_first_layers
@@ -30,7 +32,7 @@ def batch(number: int = SHAPE[0], device: torch.device = CPU) -> torch.Tensor:
 @pytest.fixture
 def graphs(monkeypatch):
     """In place of torch's graphs: counts what would be replayed, after as many warming steps as torch makes."""
-    counts = {"recorded": 0, "replayed": 0}
+    counts = {"recorded": 0, "replayed": 0, "devices": [], "streams": []}
 
     def make_graphed_callables(module, sample):
         for _ in range(4):
@@ -44,27 +46,35 @@ def graphs(monkeypatch):
 
         module.forward = forward
 
+    @contextmanager
+    def device(which):
+        counts["devices"].append(which)
+        yield
+
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", make_graphed_callables)
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "own")
+    monkeypatch.setattr(torch.cuda, "set_stream", counts["streams"].append)
     return counts
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_recording_leaves_no_trace_and_only_training_batches_of_the_shape_are_replayed(precision, graphs):
-    encoder = build_image_encoder("mobilenet-v3-small", "none")
+    encoder = build_image_encoder("mobilenet-v3-small", "none").eval()
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     state = torch.get_rng_state()
     record(encoder, precision, SHAPE, CPU)
     assert all(torch.equal(encoder.state_dict()[key], value) for key, value in before.items())
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(parameter.grad is None for parameter in encoder.parameters())
+    assert graphs == {"recorded": 1, "replayed": 0, "devices": [CPU], "streams": ["own"]}
     encoder(batch())
     assert graphs["replayed"] == 1
     encoder(batch(4))
     encoder.eval()(batch())
-    assert graphs == {"recorded": 1, "replayed": 1}
+    assert graphs["replayed"] == 1
 
 
-def test_norms_and_random_numbers_are_put_back_when_recording_fails(monkeypatch):
+def test_norms_random_numbers_and_stream_are_put_back_when_recording_fails(graphs, monkeypatch):
     def fail(module, sample):
         module(*sample)
         torch.rand(1)
@@ -77,6 +87,7 @@ def test_norms_and_random_numbers_are_put_back_when_recording_fails(monkeypatch)
     with pytest.raises(torch.OutOfMemoryError):
         record(encoder, torch.float32, SHAPE, CPU)
     assert torch.equal(norm.running_mean, before) and torch.equal(torch.get_rng_state(), state)
+    assert graphs["streams"] == ["own"]
 
 
 class Encoder(nn.Module):
@@ -97,7 +108,15 @@ def mark(encoder, *_) -> None:
     encoder.forward = lambda images: "replayed"
 
 
-def test_a_gpu_replays_within_and_not_afterwards(monkeypatch, capsys):
+@pytest.fixture
+def free(monkeypatch):
+    """The free bytes of a GPU: before a recording, after it."""
+    left = [100, 60]
+    monkeypatch.setattr(common.replay, "free_memory", lambda device: left.pop(0))
+    return left
+
+
+def test_a_gpu_replays_within_and_not_afterwards(free, monkeypatch, capsys):
     recorded = []
 
     def seen(encoder, *given):
@@ -106,14 +125,12 @@ def test_a_gpu_replays_within_and_not_afterwards(monkeypatch, capsys):
 
     monkeypatch.setattr(common.replay, "record", seen)
     model = SimpleNamespace(image_encoder=Encoder())
-    with replayed(model, session()):
+    with pytest.raises(ZeroDivisionError), replayed(model, session()):
         assert model.image_encoder(1) == "replayed"
+        raise ZeroDivisionError
     assert model.image_encoder(1) == 1
     assert recorded == [(torch.bfloat16, SHAPE, torch.device("cuda"))]
     assert capsys.readouterr().out == "replay: a step of the image encoder was recorded in 0.0 s\n"
-    with pytest.raises(ZeroDivisionError), replayed(model, session()):
-        raise ZeroDivisionError
-    assert model.image_encoder(1) == 1
 
 
 @pytest.mark.parametrize(
@@ -129,7 +146,7 @@ def test_what_is_not_replayed(device, parts, compiled, frozen, monkeypatch, caps
     assert capsys.readouterr().out == ""
 
 
-def test_graphs_that_hold_each_other_are_gone_afterwards(monkeypatch):
+def test_graphs_that_hold_each_other_are_gone_afterwards(free, monkeypatch):
     """Torch keeps them in a class, which refers to itself; left to a forked worker, they would kill it."""
     kept = []
 
@@ -147,17 +164,54 @@ def test_graphs_that_hold_each_other_are_gone_afterwards(monkeypatch):
     assert kept[0]() is None
 
 
-def test_a_gpu_without_room_to_record_trains_without(monkeypatch, capsys):
+def test_graphs_that_would_leave_too_little_memory(free, monkeypatch, capsys):
+    free[:] = [3 * 10**9, 10**9]
+    monkeypatch.setattr(common.replay, "record", mark)
+    model = SimpleNamespace(image_encoder=Encoder())
+    with replayed(model, session()):
+        assert model.image_encoder(1) == 1
+    expected = "replay: none, a recorded step of the image encoder would keep 2.0 GB of the GPU\n"
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0"), "CUDA out of memory"),
+        (RuntimeError("CUDA error: operation not permitted\nFor debugging"), "CUDA error: operation not permitted"),
+    ],
+)
+def test_a_step_that_cannot_be_recorded_is_trained_as_it_is(error, reason, free, monkeypatch, capsys):
     def fail(encoder, *_):
         mark(encoder)
-        raise torch.OutOfMemoryError("none left")
+        raise error
 
     monkeypatch.setattr(common.replay, "record", fail)
     model = SimpleNamespace(image_encoder=Encoder())
     with replayed(model, session()):
         assert model.image_encoder(1) == 1
-    expected = "replay: the GPU's memory is too small to record a step of the image encoder; it will be slower\n"
+    expected = f"replay: none, a step of the image encoder could not be recorded ({reason})\n"
     assert capsys.readouterr().out == expected
+
+
+def test_every_step_of_a_training_is_within(patches, data, tmp_path, monkeypatch):
+    """And neither its end nor what is written afterwards."""
+    within, real_step = [], common.training.train_step
+
+    @contextmanager
+    def entered(model, session):
+        within.append("in")
+        yield
+        within.append("out")
+
+    def step(*given):
+        within.append("step")
+        return real_step(*given)
+
+    monkeypatch.setattr(common.training, "replayed", entered)
+    monkeypatch.setattr(common.training, "train_step", step)
+    train(monkeypatch, data, tmp_path / "run", epochs=1)
+    assert within[0] == "in" and within[-1] == "out" and set(within[1:-1]) == {"step"}
 
 
 # --- the graphs themselves -----------------------------------------------------------------------------
@@ -203,8 +257,9 @@ def test_replayed_steps_are_the_same_steps(name, precision, frozen_layers):
 
 
 @needs_gpu
-def test_a_replayed_training_is_the_same(data, tmp_path, monkeypatch, capsys):
-    given = {"device": "cuda", "image_encoder": "mobilenet-v3-small", "epochs": 2}
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_replayed_training_is_the_same(precision, data, tmp_path, monkeypatch, capsys):
+    given = {"device": "cuda", "image_encoder": "mobilenet-v3-small", "epochs": 2, "precision": precision}
     found = train(monkeypatch, data, tmp_path / "replayed", **given)
     assert "replay: a step of the image encoder was recorded in" in capsys.readouterr().out
     monkeypatch.setattr(common.replay, "record", lambda *_: None)
@@ -221,4 +276,7 @@ def test_a_batch_that_does_not_fit_is_told_as_ever(data, tmp_path, monkeypatch, 
             train(monkeypatch, data, tmp_path / "run", **given)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "replay: the GPU's memory is too small to record" in capsys.readouterr().out
+    assert (
+        "replay: none, a step of the image encoder could not be recorded (CUDA out of memory)"
+        in capsys.readouterr().out
+    )

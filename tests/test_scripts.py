@@ -179,7 +179,8 @@ def test_interrupted_by_a_signal_and_resumed_equals_uninterrupted(number, finish
     assert_same_run(output, finished)
 
 
-@pytest.mark.parametrize("model", [pytest.param("deep_cmpl", marks=pytest.mark.slow), "siamese"])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["deep_cmpl", "siamese"])
 def test_a_run_killed_before_its_first_state_starts_over(model, trained, data, tmp_path):
     """Bit for bit as the first time, in another process: the words' vectors and the features are computed again."""
     finished, output = trained(model), tmp_path / "run"

@@ -58,6 +58,7 @@ def assert_same(found, expected):
         assert (one.rank, one.title, one.attributes) == (other.rank, other.title, other.attributes)
 
 
+@pytest.mark.slow
 def test_its_page_is_the_same(both):
     """But for the scores' last digits, which HTML shows three of."""
     local, served = both

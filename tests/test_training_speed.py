@@ -2,10 +2,11 @@
 
 import json
 import re
+from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny_runs import MODELS, arguments, evaluate, run_main, train, use_patches
+from tiny_runs import MODELS, Patches, arguments, evaluate, run_main, train, use_patches
 
 import common.report.ledger
 from benchmarks import training_speed
@@ -62,6 +63,43 @@ def test_all_sides_train_one_model_and_the_ordinary_one_in_float32(data, monkeyp
     monkeypatch.setattr(training_speed.Sides, "update", update)
     measure(monkeypatch, data, precision="bfloat16")
     assert set(trained) == {(torch.uint8, torch.bfloat16, True), (torch.uint8, torch.float32, True)}
+
+
+def test_a_replayed_encoder_is_also_measured_without(data, monkeypatch, capsys):
+    calls = {"replayed": 0, "own": 0}
+
+    @contextmanager
+    def replayed(model, session):
+        encoder = model.image_encoder
+        own_forward = encoder.forward
+
+        def counted(images):
+            calls["replayed"] += 1
+            return own_forward(images)
+
+        encoder.forward = counted
+        yield
+        encoder.forward = own_forward
+
+    def own(patches, images):
+        calls["own"] += 1
+        return real_forward(patches, images)
+
+    real_forward = Patches.forward
+    monkeypatch.setattr(Patches, "forward", own)
+    monkeypatch.setattr(training_speed, "replayed", replayed)
+    monkeypatch.setattr(training_speed, "timed_in_turn", lambda sides, *_: dict.fromkeys(map(run_once, sides), 1.0))
+    measured = []
+
+    def run_once(side):
+        calls.update(replayed=0, own=0)
+        side()
+        measured.append((side.__name__, calls["replayed"], calls["own"]))
+        return side
+
+    measure(monkeypatch, data)
+    assert measured[:3] == [("loop", 1, 1), ("bare", 1, 1), ("bare_without_replay", 0, 1)]
+    assert {"bare_without_replay_images_per_second", "factor_of_replay"} <= set(printed(capsys.readouterr().out))
 
 
 def test_more_steps_than_an_epoch_has(data, monkeypatch):
