@@ -2,7 +2,8 @@
 
 Two recipes, one after the other: that of the README's block as it was when this benchmark was written, frozen here,
 and the fastest one found since, which the README explains. Images are decoded beforehand. What counts is the time of
-the training steps; validation after each epoch, at whose end the target is looked for, is left out on both sides.
+the training steps, on a GPU with the recording of the one that is replayed; validation after each epoch, at whose end
+the target is looked for, is left out on both sides.
 """
 
 import json
