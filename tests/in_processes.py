@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from itertools import product
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
@@ -55,14 +56,12 @@ def gradients(monkeypatch: pytest.MonkeyPatch, data: Path, output: Path, case: C
     return found
 
 
-def save_gradients(data: Path, file: Path, accumulate: int) -> None:
-    """Those of every model, with batch norms frozen and not, in a file."""
+def save_gradients(data: Path, file: Path) -> None:
+    """Those of every model, with batch norms frozen and not, in one pass and in two, in a file."""
     results = {}
     with pytest.MonkeyPatch.context() as monkeypatch:
-        for model in MODELS:
-            for frozen in (True, False):
-                case = (model, frozen, accumulate)
-                results[case] = gradients(monkeypatch, data, file.with_suffix(".run"), case)
+        for case in product(MODELS, (True, False), (1, 2)):
+            results[case] = gradients(monkeypatch, data, file.with_suffix(".run"), case)
     if processes.is_first():
         torch.save(results, file)
     processes.stop()
@@ -92,6 +91,6 @@ if __name__ == "__main__":
 
     what, *words = sys.argv[1:]
     if what == "gradients":
-        save_gradients(Path(words[0]), Path(words[1]), int(words[2]))
+        save_gradients(*map(Path, words))
     else:
         run_script(lambda: train(int(words[0]), *words[1:]))

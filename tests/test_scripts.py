@@ -226,7 +226,11 @@ def training_words(words, data):
     ("words", "parts"),
     [
         (["--data", "photos"], ["photos: not a catalogue; expected a folder with styles.csv"]),
-        (["--output", "photos", "--overwrite"], ["photos: not a run", "--overwrite will not delete it"]),
+        pytest.param(
+            ["--output", "photos", "--overwrite"],
+            ["photos: not a run", "--overwrite will not delete it"],
+            marks=pytest.mark.slow,
+        ),
         (["--output", "nothing", "--resume"], ["nothing: no run there", "deep_cmpl/train.py"]),
     ],
 )
