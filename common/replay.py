@@ -28,15 +28,16 @@ def replayed(model: nn.Module, session: Session) -> Iterator[None]:
     the GPU was at work; replayed it takes 9.5.
 
     An encoder stays as it is on a CPU; frozen or compiled; in several processes, whose norms talk to each other; with
-    `accumulate`, whose second part would overwrite the gradients of the first; and where it cannot be recorded or the
-    graphs would take too much memory, which is printed.
+    `accumulate`, whose second part would overwrite the gradients of the first (pytorch/pytorch issue 181723); and where
+    it cannot be recorded or the graphs would take too much memory, which is printed.
 
     Args:
         model: with the submodule `image_encoder`, on the session's device.
         session: of the training.
     """
     encoder, settings, device = model.image_encoder, session.settings, session.device
-    if device.type != "cuda" or encoder.frozen or settings.compile or session.parts > 1:
+    is_trained = any(parameter.requires_grad for parameter in encoder.parameters())
+    if device.type != "cuda" or not is_trained or settings.compile or session.parts > 1:
         yield
         return
     own_forward, started, free = encoder.forward, time.perf_counter(), free_memory(device)
@@ -62,7 +63,8 @@ def replayed(model: nn.Module, session: Session) -> Iterator[None]:
 def record(encoder: nn.Module, precision: torch.dtype, shape: tuple[int, int, int, int], device: torch.device) -> None:
     """Let an encoder in training replay its step on uint8 batches of this shape; all else is computed as before.
 
-    Its weights, its norms' statistics and the random numbers are as they were.
+    A second batch before the backward of the first is too: a replay would overwrite what that needs. Its weights, its
+    norms' statistics and the random numbers are as they were.
     """
     own_forward, state = encoder.forward, random_state(device)
     images = torch.zeros(shape, dtype=torch.uint8, device=device)
@@ -77,10 +79,19 @@ def record(encoder: nn.Module, precision: torch.dtype, shape: tuple[int, int, in
         finally:
             torch.cuda.set_stream(stream)  # torch does not come back to it when a recording fails
             set_random_state(state, device)
-    replay = encoder.forward
+    replay, under_way = encoder.forward, False
 
     def forward(images: Tensor) -> Tensor:
-        return replay(images) if images.shape == shape else own_forward(images)
+        nonlocal under_way
+        if under_way or images.shape != shape or not (encoder.training and torch.is_grad_enabled()):
+            return own_forward(images)
+        features, under_way = replay(images), True
+        features.register_hook(end)
+        return features
+
+    def end(_gradient: Tensor) -> None:
+        nonlocal under_way
+        under_way = False
 
     encoder.forward = forward
 

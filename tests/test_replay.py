@@ -67,11 +67,23 @@ def test_recording_leaves_no_trace_and_only_training_batches_of_the_shape_are_re
     assert all(torch.equal(encoder.state_dict()[key], value) for key, value in before.items())
     assert torch.equal(torch.get_rng_state(), state)
     assert graphs == {"recorded": 1, "replayed": 0, "devices": [CPU], "streams": ["own"]}
-    encoder(batch())
+    encoder(batch()).sum().backward()
     assert graphs["replayed"] == 1
-    encoder(batch(4))
+    encoder(batch(4)).sum().backward()
+    with torch.no_grad():
+        encoder(batch())
     encoder.eval()(batch())
     assert graphs["replayed"] == 1
+
+
+def test_a_second_batch_within_a_step_is_not_replayed(graphs):
+    """Its activations would overwrite those of the first, which the backward of that still needs."""
+    encoder = build_image_encoder("mobilenet-v1", "none")
+    record(encoder, torch.float32, SHAPE, CPU)
+    for step in (1, 2):
+        loss = encoder(batch()).sum() + encoder(batch()).sum()
+        assert graphs["replayed"] == step
+        loss.backward()
 
 
 def test_norms_random_numbers_and_stream_are_put_back_when_recording_fails(graphs, monkeypatch):
@@ -91,7 +103,9 @@ def test_norms_random_numbers_and_stream_are_put_back_when_recording_fails(graph
 
 
 class Encoder(nn.Module):
-    frozen = False
+    def __init__(self, frozen: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1), requires_grad=not frozen)
 
     def forward(self, images):
         return images
@@ -139,8 +153,7 @@ def test_a_gpu_replays_within_and_not_afterwards(free, monkeypatch, capsys):
 )
 def test_what_is_not_replayed(device, parts, compiled, frozen, monkeypatch, capsys):
     monkeypatch.setattr(common.replay, "record", mark)
-    model = SimpleNamespace(image_encoder=Encoder())
-    model.image_encoder.frozen = frozen
+    model = SimpleNamespace(image_encoder=Encoder(frozen))
     with replayed(model, session(device, parts, compiled)):
         assert model.image_encoder(1) == 1
     assert capsys.readouterr().out == ""
@@ -254,6 +267,19 @@ def test_replayed_steps_are_the_same_steps(name, precision, frozen_layers):
     assert not [key for key in expected if not torch.equal(expected[key], found[key])]
     with torch.inference_mode(), encoding_in(precision, GPU):
         assert torch.equal(plain.eval()(batches[0]), recorded.eval()(batches[0]))
+
+
+@needs_gpu
+def test_two_batches_within_a_step_have_their_own_gradients():
+    torch.manual_seed(0)
+    plain, recorded = (build_image_encoder("mobilenet-v1", "none").to(GPU) for _ in range(2))
+    recorded.load_state_dict(plain.state_dict())
+    first, second = batch(device=GPU), batch(device=GPU)
+    record(recorded, torch.float32, SHAPE, GPU)
+    for encoder in (plain, recorded):
+        (encoder(first).square().mean() + encoder(second).square().mean()).backward()
+    for one, other in zip(plain.parameters(), recorded.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 @needs_gpu
