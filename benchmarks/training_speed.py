@@ -9,7 +9,8 @@ whose workers would take the cores from the other sides: it runs alone, at the m
 - loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for. Workers that read ahead are
   started in each repeat, as `fit` does in each epoch: give `--steps` as many as an epoch has where there are some.
 - bare: forward, backward, clipping and update on one batch that is already on the device.
-- bare_without_replay: where a GPU replays the image encoder in these two, bare with its kernels launched one by one.
+- bare_without_replay: where a GPU replays the image encoder in these two, bare with its kernels launched one by one,
+  while the graphs stay in memory.
 - ordinary: the loop of the field: a DataLoader whose workers decode each image with Pillow and augment it with
   torchvision's transforms, float32; left out where a model is trained on features, or compiled.
 - embedding: validation's images through the trained model, against the bare model without gradients.

@@ -13,10 +13,12 @@ from torch.autograd.graph import set_warn_on_accumulate_grad_stream_mismatch
 from common.devices import encoding_in, random_state, set_random_state
 from common.large_batches import norms_at_rest
 from common.session import Session
+from common.speed import step_seconds
 
 LARGEST_SHARE = 0.5
 """How much of a GPU's free memory the graphs may keep for themselves: what is beside them in a step, and validation
 between the steps, needs the rest. Batches that large gain nothing from a replay."""
+Shape = tuple[int, int, int, int]
 
 
 @contextmanager
@@ -40,19 +42,19 @@ def replayed(model: nn.Module, session: Session) -> Iterator[None]:
     if device.type != "cuda" or not is_trained or settings.compile or session.parts > 1:
         yield
         return
-    own_forward, started, free = encoder.forward, time.perf_counter(), free_memory(device)
+    own_forward, started = encoder.forward, time.perf_counter()
+    shape, free = (session.batch_size, 3, *settings.image_size), free_memory(device)
     try:
-        record(encoder, session.precision, (session.batch_size, 3, *settings.image_size), device)
-        kept = free - free_memory(device)
-        if kept <= LARGEST_SHARE * free:
-            print(f"replay: a step of the image encoder was recorded in {time.perf_counter() - started:.1f} s")
+        needed = step_memory(encoder, session.precision, shape, device)
+        if needed > LARGEST_SHARE * free:
+            print(f"replay: none, a recorded step of the image encoder would keep {needed / 1e9:.1f} GB of the GPU")
         else:
-            leave(encoder, own_forward)
-            print(f"replay: none, a recorded step of the image encoder would keep {kept / 1e9:.1f} GB of the GPU")
-    except RuntimeError as error:  # out of memory, or whatever CUDA cannot record
-        traceback.clear_frames(error.__traceback__)  # they hold what was recorded so far
+            record(encoder, session.precision, shape, device)
+            print(f"replay: a step of the image encoder was recorded in {time.perf_counter() - started:.1f} s")
+    except RuntimeError as error:  # out of memory, or what CUDA cannot record
+        traceback.clear_frames(error.__traceback__)  # they hold what was computed so far
         leave(encoder, own_forward)
-        reason = str(error).split(". ")[0].splitlines()[0]
+        reason = (str(error) or type(error).__name__).split(". ")[0].splitlines()[0]
         print(f"replay: none, a step of the image encoder could not be recorded ({reason})")
     try:
         yield
@@ -60,25 +62,51 @@ def replayed(model: nn.Module, session: Session) -> Iterator[None]:
         leave(encoder, own_forward)
 
 
-def record(encoder: nn.Module, precision: torch.dtype, shape: tuple[int, int, int, int], device: torch.device) -> None:
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that nothing holds."""
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def step_memory(encoder: nn.Module, precision: torch.dtype, shape: Shape, device: torch.device) -> int:
+    """The most bytes that a training step of an encoder takes; it leaves no trace.
+
+    Measured before anything is recorded, for memory that ends during a recording can leave CUDA unusable.
+    """
+    torch.cuda.reset_peak_memory_stats(device)
+    before, state = torch.cuda.memory_allocated(device), random_state(device)
+    encoder.train()
+    try:
+        with norms_at_rest(encoder):
+            step_seconds(encoder, precision, shape[2:], shape[0], device)
+    finally:
+        set_random_state(state, device)
+    return torch.cuda.max_memory_allocated(device) - before
+
+
+def record(encoder: nn.Module, precision: torch.dtype, shape: Shape, device: torch.device) -> None:
     """Let an encoder in training replay its step on uint8 batches of this shape; all else is computed as before.
 
-    A second batch before the backward of the first is too: a replay would overwrite what that needs. Its weights, its
-    norms' statistics and the random numbers are as they were.
+    A second batch before the backward of the first is too: a replay would overwrite what that needs. Gradients have to
+    be None before each step, as they are in `train_step`: a replay writes where those of the step before were. Weights,
+    the norms' statistics and the random numbers are as they were.
     """
     own_forward, state = encoder.forward, random_state(device)
     images = torch.zeros(shape, dtype=torch.uint8, device=device)
     encoder.train()
+    gc.collect()  # an older graph that is found to be garbage during a recording would break it
     # the graphs run on a stream of their own, which torch would warn of
     set_warn_on_accumulate_grad_stream_mismatch(False)
-    with torch.cuda.device(device):
-        stream = torch.cuda.current_stream()
-        try:
-            with norms_at_rest(encoder), encoding_in(precision, device):
+    try:
+        with torch.cuda.device(device), norms_at_rest(encoder), encoding_in(precision, device):
+            stream = torch.cuda.current_stream()
+            try:
                 torch.cuda.make_graphed_callables(encoder, (images,))
-        finally:
-            torch.cuda.set_stream(stream)  # torch does not come back to it when a recording fails
-            set_random_state(state, device)
+            finally:  # torch does not come back to its stream when a recording fails
+                torch.cuda.set_stream(stream)
+                torch.cuda.synchronize()
+    finally:
+        set_random_state(state, device)
     replay, under_way = encoder.forward, False
 
     def forward(images: Tensor) -> Tensor:
@@ -101,9 +129,4 @@ def leave(encoder: nn.Module, own_forward: Callable[[Tensor], Tensor]) -> None:
     encoder.forward = own_forward
     # the graphs hold each other: left to a process that is forked later, they would be its end
     gc.collect()
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes of a GPU that nothing holds."""
     torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info(device)[0]
