@@ -13,7 +13,7 @@ from tqdm import tqdm
 from common.batches import Texts, take
 from common.devices import encoding_in
 from common.files import kept_array
-from common.hashing import digest
+from common.hashing import array_digest, digest
 from common.loading import load, workers_for
 from common.processes import first_on_machine_first
 from common.session import Session
@@ -64,7 +64,7 @@ def precompute_features(session: Session, model: nn.Module) -> Session:
 
 def image_features(session: Session, encoder: nn.Module) -> np.ndarray:
     """(N, F) float32 of all images of the catalogue."""
-    pixels, content = session.images, session.data.images.digests.tolist()
+    pixels, content = session.images, session.data.images.digests
     height, width = pixels.shape[1:3]
     name, what = session.settings.image_encoder, f"{height}x{width} images"
 
@@ -77,7 +77,7 @@ def image_features(session: Session, encoder: nn.Module) -> np.ndarray:
 
 def text_features(session: Session, encoder: nn.Module, texts: Texts, what: str) -> Texts:
     """The captions as features (M, G) float32."""
-    name, content = session.settings.text_encoder, texts.tokens.tolist()
+    name, content = session.settings.text_encoder, texts.tokens
 
     def batches(pieces: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         for tokens, lengths in map(texts.batch, pieces):
@@ -92,7 +92,7 @@ def kept_features(
     encoder: nn.Module,
     name: str,
     what: str,
-    content: list,
+    content: np.ndarray,
     batches: Callable[[list[np.ndarray]], Iterator[tuple[Tensor, ...]]],
 ) -> np.ndarray:
     """Features from the cache, or from the encoder with a progress bar.
@@ -102,7 +102,7 @@ def kept_features(
         encoder: from a batch to (B, F).
         name: of the encoder.
         what: is encoded.
-        content: identifies each of the N inputs.
+        content: identifies the N inputs, an entry or a row each.
         batches: the inputs with each of these lists of numbers, on the device.
 
     Returns:
@@ -117,7 +117,8 @@ def kept_features(
                 bar.update(len(piece))
 
     path = session.data.catalogue.path
-    key = digest([FEATURES_VERSION, weights_digest(encoder), str(session.precision), session.device.type, content])
+    depends_on = [weights_digest(encoder), str(session.precision), session.device.type, array_digest(content)]
+    key = digest([FEATURES_VERSION, *depends_on])
     file_name = f"{path.name}-{digest(str(path))}-features-{what.replace(' ', '-')}-{name}"
     with torch.inference_mode(), first_on_machine_first():
         return kept_array(file_name, key, (len(content), encoder.dim), encode)

@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+import numpy as np
+
 from common.columns import AT_ONCE
 
 
@@ -18,6 +20,13 @@ def hashed(texts: Iterable[str]) -> str:
     state = hashlib.blake2b(digest_size=8)
     for text in texts:
         state.update(text.encode())
+    return state.hexdigest()
+
+
+def array_digest(values: np.ndarray) -> str:
+    """A short hash of an array, its shape and its type."""
+    state = hashlib.blake2b(f"{values.shape} {values.dtype.str} ".encode(), digest_size=8)
+    state.update(np.ascontiguousarray(values))
     return state.hexdigest()
 
 

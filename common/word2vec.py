@@ -1,6 +1,7 @@
 """Word vectors learned from the training captions (word2vec, Mikolov et al. 2013, by gensim)."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -35,8 +36,8 @@ def word_vectors(vocabulary: Vocabulary, captions: Sequence[str], settings: Any)
 
 def learn(vectors: np.ndarray, vocabulary: Vocabulary, captions: Sequence[str], settings: Any) -> None:
     """Fill the vectors (vocabulary size, word_dim)."""
-    sentences = [[word for word in words(caption) if word in vocabulary.number] for caption in captions]
-    if not any(sentences):
+    sentences = Sentences(vocabulary, captions)
+    if not len(sentences.numbers):
         return
     with tqdm(total=settings.word_epochs, desc="learning word2vec", unit="epoch") as bar:
         model = Word2Vec(
@@ -52,8 +53,31 @@ def learn(vectors: np.ndarray, vocabulary: Vocabulary, captions: Sequence[str], 
         )
     for word, number in vocabulary.number.items():
         vectors[number] = model.wv[word]
-    spoken = [vocabulary.number[word] for sentence in sentences for word in sentence]
-    vectors[UNKNOWN] = np.average(vectors, axis=0, weights=np.bincount(spoken, minlength=len(vocabulary)))
+    counts = [model.wv.get_vecattr(word, "count") for word in vocabulary.known]
+    vectors[UNKNOWN] = np.average(vectors[UNKNOWN + 1 :], axis=0, weights=counts)
+
+
+class Sentences:
+    """The known words of each caption, as often as they are asked for; kept as numbers, 4 bytes each.
+
+    Attributes:
+        numbers: (W,) int32 of all words, one caption after the other.
+        ends: (M,) int64, where each caption ends in them.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, captions: Sequence[str]) -> None:
+        self.word_of = dict(enumerate(vocabulary.known, start=UNKNOWN + 1))
+        numbers, ends = array("i"), array("q")
+        for caption in captions:
+            numbers.extend(vocabulary.number[word] for word in words(caption) if word in vocabulary.number)
+            ends.append(len(numbers))
+        self.numbers, self.ends = np.asarray(numbers), np.asarray(ends)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        start = 0
+        for end in self.ends:
+            yield [self.word_of[number] for number in self.numbers[start:end].tolist()]
+            start = end
 
 
 class Epochs(CallbackAny2Vec):

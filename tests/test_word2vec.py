@@ -23,7 +23,7 @@ import common.word2vec
 from common.captions import PADDING, UNKNOWN, Vocabulary, words
 from common.files import kept_array
 from common.text_encoders import WordMean, build_text_encoder
-from common.word2vec import word_vectors
+from common.word2vec import Sentences, word_vectors
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = {"warm": ["wool", "coat", "winter", "scarf", "thick"], "cool": ["linen", "shirt", "summer", "sandal", "thin"]}
@@ -105,6 +105,14 @@ def test_padding_is_zero_and_an_unknown_word_the_mean_over_the_captions():
     assert np.allclose(found[UNKNOWN], sum(said) / len(said), atol=1e-7)
     counts = {word: sum(words(caption).count(word) for caption in CAPTIONS) for word in VOCABULARY.known}
     assert len(set(counts.values())) > 1, "else the mean over the vocabulary would be the same"
+
+
+def test_sentences_can_be_gone_through_again_and_again():
+    captions = ["wool coat", "never heard", "", "coat coat rain"]
+    sentences = Sentences(Vocabulary(["coat", "wool"], 9), captions)
+    expected = [["wool", "coat"], [], [], ["coat", "coat"]]
+    assert list(sentences) == expected and list(sentences) == expected
+    assert sentences.numbers.tolist() == [3, 2, 2, 2] and sentences.numbers.dtype == np.int32
 
 
 def test_the_same_seed_repeats_bit_for_bit_and_another_differs(kept, learnings):
