@@ -16,7 +16,7 @@ from common.containment import inside, is_file
 from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import deepfashion, fashion_gen, folder, hm, kaggle, parquet, table
-from common.formats.source import Source, StoredImages
+from common.formats.source import NamedImages, Source, StoredImages
 from common.hashing import hashed, json_list
 
 FORMATS = (kaggle, hm, deepfashion, fashion_gen, parquet, table, folder)
@@ -52,7 +52,7 @@ class Catalogue:
     places: Sequence[str]
     attributes: list[str]
     fingerprint: str
-    image_paths: list[Path]
+    image_paths: Sequence[Path]
     stored: StoredImages | None
     image_count: int
     report: Report
@@ -65,7 +65,7 @@ class Catalogue:
         """The file or the bytes of one image."""
         return (self.image_paths if self.stored is None else self.stored)[number]
 
-    def image_files(self) -> list[Path]:
+    def image_files(self) -> Sequence[Path]:
         """The files that hold the images."""
         return self.image_paths if self.stored is None else self.stored.files
 
@@ -204,34 +204,45 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
     """Replace the file names in `rows["image"]` by indices into the distinct files that exist."""
     if catalogue.stored is not None:
         return catalogue
-    names = catalogue.rows["image"]
-    catalogue = catalogue.without(names == "", "no image named")
+    catalogue = catalogue.without(catalogue.rows["image"] == "", "no image named")
     is_url = catalogue.rows["image"].str.match(r"https?://", case=False)
     catalogue = catalogue.without(is_url.astype(bool), "the image is a URL; data/prepare.py urls downloads it")
-    paths = {name: folder / name for name in catalogue.rows["image"].unique()}
+    catalogue, files = numbered(catalogue, folder)
     is_inside = inside(folder)
-    outside = {name for name, path in paths.items() if not is_inside(path)}
-    if outside and len(outside) == len(paths):
+    outside = np.fromiter((not is_inside(file) for file in files), bool, len(files))
+    if len(files) and outside.all():
         raise InputError(
-            f"{catalogue.path}: all of its images lie outside {folder}, the first is {next(iter(paths.values()))}; "
+            f"{catalogue.path}: all of its images lie outside {folder}, the first is {files[0]}; "
             "if they may be read, name the folder that holds them with --image-root DIR"
         )
-    catalogue = catalogue.without(
-        catalogue.rows["image"].isin(outside), f"the image lies outside {folder}; --image-root DIR names another folder"
-    )
-    paths = {name: path for name, path in paths.items() if name not in outside}
-    missing = {name for name, path in paths.items() if not is_file(path)}
-    if missing and len(missing) == len(paths):
-        first = next(iter(paths.values()))
+    why = f"the image lies outside {folder}; --image-root DIR names another folder"
+    catalogue, files = only(~outside, catalogue, files, why)
+    missing = np.fromiter((not is_file(file) for file in files), bool, len(files))
+    if len(files) and missing.all():
         raise InputError(
-            f"{catalogue.path}: none of its images exists (looked for {len(paths)}); the first would be {first}. "
+            f"{catalogue.path}: none of its images exists (looked for {len(files)}); the first would be {files[0]}. "
             "Image paths are relative to the table; name another folder with --image-root DIR"
         )
-    catalogue = catalogue.without(catalogue.rows["image"].isin(missing), "the image file does not exist")
-    codes, distinct = pd.factorize(catalogue.rows["image"])
-    codes = codes.astype(np.int32)
-    files = [paths[name] for name in distinct]
-    return replace(catalogue, rows=catalogue.rows.assign(image=codes), image_paths=files, image_count=len(files))
+    catalogue, files = only(~missing, catalogue, files, "the image file does not exist")
+    return replace(catalogue, image_paths=files, image_count=len(files))
+
+
+def numbered(catalogue: Catalogue, folder: Path) -> tuple[Catalogue, NamedImages]:
+    """The catalogue with numbers of its distinct images in place of their names, and the images."""
+    names = catalogue.rows["image"]
+    same = first_equal(names)
+    first = same == np.arange(len(same))
+    numbers = np.cumsum(first, dtype=np.int32) - 1
+    rows = catalogue.rows.assign(image=numbers[same])
+    return replace(catalogue, rows=rows), NamedImages(folder, names[first].reset_index(drop=True))
+
+
+def only(kept: np.ndarray, catalogue: Catalogue, files: NamedImages, reason: str) -> tuple[Catalogue, NamedImages]:
+    """The catalogue and its images (N,) without those that are not kept; their rows are reported under `reason`."""
+    catalogue = catalogue.without(~pd.Series(kept[catalogue.rows["image"]]), reason)
+    numbers = np.cumsum(kept, dtype=np.int32) - 1
+    rows = catalogue.rows.assign(image=numbers[catalogue.rows["image"]])
+    return replace(catalogue, rows=rows), NamedImages(files.folder, files.names[kept].reset_index(drop=True))
 
 
 def repeated(table_rows: pd.DataFrame) -> np.ndarray:

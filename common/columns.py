@@ -4,8 +4,8 @@ A Python string takes some 60 bytes more than its letters; of ten million produc
 What has to be done in Python is done piece by piece.
 """
 
-from collections.abc import Callable, Container, Iterator
-from itertools import chain, count
+from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import chain, count, islice
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,26 @@ def each(column: pd.Series) -> Iterator:
     return chain.from_iterable(column.iloc[piece].tolist() for piece in pieces(len(column)))
 
 
+def table_of(rows: Iterable[list | dict], names: list[str] | None = None) -> pd.DataFrame:
+    """A table of `TEXT` from rows of strings, of which only a piece at a time is held; columns with lists stay objects.
+
+    Args:
+        rows: the values in the order of the columns, or by their names, where some may be missing.
+        names: of the columns; None: those of the rows, in the order in which they first occur.
+    """
+    rows, parts = iter(rows), [pd.DataFrame(columns=names, dtype=TEXT)]
+    while some := list(islice(rows, AT_ONCE)):
+        part = pd.DataFrame(some, columns=names, dtype=object)
+        parts.append(part.astype({name: TEXT for name in part if not part[name].map(is_list).any()}))
+    columns = {}
+    for name in dict.fromkeys(chain.from_iterable(parts)):
+        # taken out one by one, and joined without a copy
+        found = [part.pop(name) if name in part else pd.Series(None, part.index, TEXT) for part in parts]
+        columns[name] = pd.concat(found, ignore_index=True)
+    give_back_freed_memory()
+    return pd.DataFrame(columns, copy=False)
+
+
 def mapped(column: pd.Series, change: Callable[..., str]) -> pd.Series:
     """The texts that a function makes of a column's values, as `TEXT`; what is missing stays missing."""
     found = [pa.array([], pa.large_string())]
@@ -38,7 +58,13 @@ def mapped(column: pd.Series, change: Callable[..., str]) -> pd.Series:
             found.append(pa.array([text if text is None else clean(text) for text in texts], pa.large_string()))
     joined = pa.concat_arrays(found)
     found.clear()
+    give_back_freed_memory()
     return pd.Series(pd.array(joined, dtype=TEXT), index=column.index)
+
+
+def give_back_freed_memory() -> None:
+    """Arrow would keep what it has freed, of large tables more than they take."""
+    pa.default_memory_pool().release_unused()
 
 
 def clean(text: str) -> str:

@@ -16,7 +16,7 @@ def is_file(path: Path) -> bool:
 def inside(folder: Path) -> Callable[[Path], bool]:
     """Tells whether a path stays in a folder, whatever `..`, absolute names and symbolic links are in it."""
     root = os.path.realpath(folder)
-    real_folder = lru_cache(maxsize=None)(os.path.realpath)  # few folders hold many files
+    real_folder = lru_cache(maxsize=2**16)(os.path.realpath)  # few folders hold many files
 
     def is_inside(path: Path) -> bool:
         try:

@@ -1,6 +1,7 @@
 """What lets a catalogue of millions fit: compact columns, close hashes, the limit of validation, and its benchmark."""
 
 import json
+import pickle
 import subprocess
 import sys
 from hashlib import blake2b
@@ -14,7 +15,11 @@ import pytest
 from benchmarks.scale import Stage, bounded, within
 from common.captions import fold
 from common.catalogue import open_catalogue
-from common.columns import TEXT, distinct, each, first_equal, hashes, mapped
+from common.columns import TEXT, distinct, each, first_equal, hashes, mapped, table_of
+from common.errors import InputError
+from common.formats.source import NamedImages
+from common.formats.table import READ_AT_ONCE, find_encoding
+from common.hashing import array_digest
 from common.near_duplicates import close_hashes
 from common.session import limited_gallery
 from common.splits import fewer_products
@@ -50,6 +55,92 @@ def test_pieces_join_to_the_whole(monkeypatch):
     assert found.dtype == TEXT and found.index.tolist() == [3, 1, 4, 1, 5]
     assert found.fillna("missing").tolist() == ["A", "missing", "C", "D", "E"]
     assert list(each(column.iloc[2:])) == ["c", "d", "e"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_a_table_of_rows_does_not_depend_on_the_pieces(monkeypatch, at_once):
+    monkeypatch.setattr("common.columns.AT_ONCE", at_once)
+    found = table_of(([f"a{n}", f"b{n}"] for n in range(5)), ["first", "second"])
+    assert list(found) == ["first", "second"] and (found.dtypes == TEXT).all()
+    assert found.to_numpy().tolist() == [[f"a{n}", f"b{n}"] for n in range(5)]
+    named = [{"b": "1"}, {"a": "2", "b": None}, {"c": ["3", None], "b": "4"}, {"c": "5"}]
+    found = table_of(iter(named))
+    assert list(found) == ["b", "a", "c"]
+    assert found.index.tolist() == [0, 1, 2, 3] and found["b"].dtype == found["a"].dtype == TEXT
+    expected = [[row.get(name) for name in "abc"] for row in named]
+    whole = found[list("abc")].astype(object)
+    assert [[None if missing(value) else value for value in row] for row in whole.to_numpy().tolist()] == expected
+    assert list(table_of([], ["a"])) == ["a"] and table_of([]).shape == (0, 0)
+
+
+def missing(value: object) -> bool:
+    return value is None or value != value
+
+
+@pytest.mark.parametrize("name", ["shop.csv", "shop.jsonl", "kaggle"])
+def test_a_table_that_is_read_in_pieces_is_the_same(tmp_path, tiny_catalogue, monkeypatch, name):
+    if name == "kaggle":
+        path = tiny_catalogue(tmp_path, products=9, kind="kaggle")
+    else:
+        path = tiny_catalogue(tmp_path, products=9)
+        lines = path.read_text().splitlines()
+        lines[3:3] = ["", "no proper row", lines[2]]
+        if name == "shop.jsonl":
+            header = lines[0].split(",")
+            lines = [json.dumps(dict(zip(header, line.split(","), strict=False))) if line else "" for line in lines[1:]]
+        path = path.with_name(name)
+        path.write_text("\n".join(lines))
+    whole = open_catalogue(path)
+    monkeypatch.setattr("common.columns.AT_ONCE", 2)
+    monkeypatch.setattr("common.columns.pieces", lambda count: (slice(n, n + 2) for n in range(0, count, 2)))
+    pieces = open_catalogue(path)
+    assert pieces.fingerprint == whole.fingerprint and pieces.report == whole.report
+    pd.testing.assert_frame_equal(pieces.rows, whole.rows)
+    assert list(pieces.image_paths) == list(whole.image_paths) and len(whole.image_paths) == 9
+    assert list(pieces.places) == list(whole.places)
+
+
+def test_an_encoding_is_that_of_the_whole_file(tmp_path):
+    path = tmp_path / "shop.csv"
+    path.write_bytes(b"image,caption\n" + b"a.jpg,plain\n" * 200_000 + b"b.jpg,caf\xe9\n")
+    assert path.stat().st_size > 2 * READ_AT_ONCE
+    assert find_encoding(path) == ("cp1252", "Windows-1252")
+    path.write_bytes(b" \n" * READ_AT_ONCE)
+    with pytest.raises(InputError, match=r"shop.csv: the file is empty"):
+        find_encoding(path)
+
+
+def test_images_that_are_files_are_kept_as_their_names(tmp_path):
+    files = NamedImages(tmp_path, pd.Series(["a.jpg", "b/c.jpg", "/d.jpg"], dtype=TEXT))
+    expected = [tmp_path / "a.jpg", tmp_path / "b" / "c.jpg", Path("/d.jpg")]
+    assert list(files) == expected == [files[number] for number in range(len(files))]
+    assert files[-1] == expected[-1]
+    with pytest.raises(IndexError):
+        files[3]
+    assert list(pickle.loads(pickle.dumps(files))) == expected
+
+
+def test_the_numbers_of_images_skip_those_that_cannot_be_used(tmp_path):
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    for name in ("shop/a.jpg", "shop/b.jpg", "outside.jpg"):
+        (tmp_path / name).touch()
+    names = ["a", "gone", "../outside", "b", "a", "gone"]
+    (shop / "shop.csv").write_text("image,caption\n" + "".join(f"{x}.jpg,text {n}\n" for n, x in enumerate(names)))
+    catalogue = open_catalogue(shop / "shop.csv")
+    assert [catalogue.image_source(image).name for image in catalogue.rows["image"]] == ["a.jpg", "b.jpg", "a.jpg"]
+    assert list(catalogue.image_paths) == [shop / "a.jpg", shop / "b.jpg"] and catalogue.image_count == 2
+    assert catalogue.report.unusable == {
+        f"the image lies outside {shop}; --image-root DIR names another folder": ["line 4"],
+        "the image file does not exist": ["line 3", "line 7"],
+    }
+
+
+def test_the_digest_of_an_array_is_that_of_its_values_shape_and_type():
+    values = np.arange(12, dtype=np.int32).reshape(3, 4)
+    assert array_digest(values) == array_digest(values.copy()) == array_digest(np.asfortranarray(values))
+    others = [values + 1, values.reshape(4, 3), values.astype(np.int64), values.view(np.uint32), values[:2]]
+    assert len({array_digest(other) for other in [values, *others]}) == 6
 
 
 def test_the_fingerprint_is_that_of_the_whole_table_at_once(tmp_path, tiny_catalogue, monkeypatch):
@@ -138,8 +229,8 @@ def test_benchmark_prints_its_figures():
     assert done.returncode in (0, 1), done.stderr  # 1: times of so small sizes may be noise
     lines = done.stdout.splitlines()
     table = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
-    stages = ["opening", "caching", "near-duplicates", "splitting", "pairs", "batches", "evaluating"]
-    assert table[2:] == stages
+    stages = ["opening a CSV", "opening", "caching", "near-duplicates", "splitting", "pairs", "word2vec", "batches"]
+    assert table[2:] == [*stages, "evaluating"]
     assert sum("N x M" in line and "extrapolated" in line for line in lines) == 2
     figures = dict(line.split(": ") for line in lines[-2:])
     assert list(figures) == ["peak_bytes_per_product_over_2gb", "largest_exponent"]

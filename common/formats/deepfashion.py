@@ -54,7 +54,7 @@ def read_in_shop(path: Path) -> Source:
     file = path / PARTITION
     if not file.is_file():
         raise InputError(f"{file}: no such file; it names the images of In-Shop")
-    lines = table.read_text(file)[0].splitlines()
+    lines = file.read_text(encoding=table.find_encoding(file)[0]).splitlines()
     if len(lines) < 3:
         raise InputError(f"{file}: {len(lines)} lines; expected the count, a header and a line an image")
     rows, places, unusable = [], [], []

@@ -2,15 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
 
+from common.columns import table_of
 from common.containment import inside
 from common.errors import InputError
 from common.formats import table
-from common.formats.source import Source
+from common.formats.source import Lines, Source
 
 CAPTION, ID = "productDisplayName", "id"
 NO_TEXT = ("style", "script")
@@ -35,39 +37,47 @@ def read(path: Path, caption: str = "title") -> Source:
     styles = path / "styles.csv"
     if not (path / "images").is_dir():
         raise InputError(f"{path}: styles.csv is there but the folder images/ is not; put the photographs into it")
-    text, encoding = table.read_text(styles)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    header = lines[0].split(",")
-    if header[0] != ID or header[-1] != CAPTION:
-        raise InputError(f"{styles}, line 1: expected columns from '{ID}' to '{CAPTION}', found {header}")
-    if len({*header, "image"}) <= len(header):
-        raise InputError(f"{styles}, line 1: a column name occurs twice, or is 'image', in {header}; rename it")
-    rows, places, unusable, with_comma = [], [], [], 0
-    for number, line in enumerate(lines[1:], start=2):
+    encoding, its_name = table.find_encoding(styles)
+    source = Source(path, table_of([]), Lines(), path / "images", columns=columns())
+    source.found.append(f"Kaggle folder, styles.csv{f' ({its_name})' * (its_name != 'UTF-8')} and images/")
+    with styles.open(encoding=encoding) as text:
+        lines = (line.removesuffix("\n") for line in text)
+        header = next(lines).split(",")
+        if header[0] != ID or header[-1] != CAPTION:
+            raise InputError(f"{styles}, line 1: expected columns from '{ID}' to '{CAPTION}', found {header}")
+        if len({*header, "image"}) <= len(header):
+            raise InputError(f"{styles}, line 1: a column name occurs twice, or is 'image', in {header}; rename it")
+        frame = table_of(proper_rows(lines, len(header), source), header)
+    frame["image"] = frame[ID] + ".jpg"
+    source.frame = frame
+    if caption != "title":
+        source.frame, source.places = described(path / "styles", frame, source.places, caption == "both")
+    return source
+
+
+def proper_rows(lines: Iterator[str], columns: int, source: Source) -> Iterator[list[str]]:
+    """The rows that follow the header, whose places and accounts are kept in the source on the way."""
+    with_comma = 0
+    for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
-        row = line.split(",", len(header) - 1)
-        if len(row) != len(header):
-            unusable.append((f"{len(row)} columns instead of {len(header)}", f"line {number}"))
+        row = line.split(",", columns - 1)
+        if len(row) != columns:
+            source.unusable.append((f"{len(row)} columns instead of {columns}", f"line {number}"))
             continue
         # some copies of the file quote the titles that hold a comma
         quoted = len(row[-1]) > 1 and row[-1][0] == row[-1][-1] == '"'
         row[-1] = row[-1][1:-1].replace('""', '"') if quoted else row[-1]
         with_comma += "," in row[-1] and not quoted
-        rows.append(row)
-        places.append(f"line {number}")
-    frame = pd.DataFrame(rows, columns=header, dtype=str)
-    frame["image"] = frame[ID] + ".jpg"
-    if caption != "title":
-        frame, places = described(path / "styles", frame, places, caption == "both")
-    source = Source(path, frame, places, path / "images", unusable, columns=columns())
-    source.found.append(f"Kaggle folder, styles.csv{f' ({encoding})' * (encoding != 'UTF-8')} and images/")
+        source.places.append(number)
+        yield row
     if with_comma:
         source.found.append(f"titles with an unescaped comma, read whole: {with_comma}")
-    return source
 
 
-def described(folder: Path, frame: pd.DataFrame, places: list[str], both: bool) -> tuple[pd.DataFrame, list[str]]:
+def described(
+    folder: Path, frame: pd.DataFrame, places: Sequence[str], both: bool
+) -> tuple[pd.DataFrame, Sequence[str]]:
     """The rows with their descriptions in place of their titles, or with both, one below the other."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; descriptions stand in styles/<id>.json of the large data set")
@@ -80,7 +90,7 @@ def described(folder: Path, frame: pd.DataFrame, places: list[str], both: bool) 
         return other, places
     numbers = [number for number, text in enumerate(texts) if text]
     whole = pd.concat([frame, other.iloc[numbers]], ignore_index=True)
-    return whole, places + [f"{places[number]}, description" for number in numbers]
+    return whole, [*places, *(f"{places[number]}, description" for number in numbers)]
 
 
 def description(file: Path) -> str:

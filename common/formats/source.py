@@ -1,11 +1,14 @@
 """What every reader returns: a table of strings, where its rows stand, and how to get the images."""
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
+
+from common.columns import each
 
 
 class StoredImages(Protocol):
@@ -20,6 +23,44 @@ class StoredImages(Protocol):
     def __iter__(self) -> Iterator[bytes | None]: ...
 
     def __getitem__(self, number: int) -> bytes | None: ...
+
+
+@dataclass(frozen=True)
+class NamedImages(Sequence[Path]):
+    """Images that are files, as the names of all in Arrow's layout; a path is made when it is asked for.
+
+    Attributes:
+        folder: that the names are relative to.
+        names: `TEXT`.
+    """
+
+    folder: Path
+    names: pd.Series
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Path]:
+        return (self.folder / name for name in each(self.names))
+
+    def __getitem__(self, number: int) -> Path:
+        return self.folder / self.names.iloc[number]
+
+
+class Lines(Sequence[str]):
+    """Where rows stand in a file, "line 7", of which the numbers alone are kept."""
+
+    def __init__(self) -> None:
+        self.numbers = array("i")
+
+    def append(self, number: int) -> None:
+        self.numbers.append(number)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: int) -> str:
+        return f"line {self.numbers[number]}"
 
 
 @dataclass

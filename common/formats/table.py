@@ -2,22 +2,22 @@
 
 import codecs
 import csv
-import io
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
-import pandas as pd
-
 from common.account import examples
-from common.columns import clean
+from common.columns import clean, table_of
 from common.errors import InputError
-from common.formats.source import Source
+from common.formats.source import Lines, Source
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 DELIMITERS = (",", "\t", ";", "|")
 END = "\0end of the file"
+READ_AT_ONCE = 2**20
 
 
 def matches(path: Path) -> bool:
@@ -31,46 +31,48 @@ def read(path: Path) -> Source:
         InputError: the file is empty, its encoding is neither UTF-8 nor Windows-1252, a column name
             occurs twice, a quote is never closed, or no line of a .jsonl file is a JSON object.
     """
-    text, encoding = read_text(path)
+    encoding, its_name = find_encoding(path)
     if path.suffix.lower() == ".jsonl":
-        source = read_jsonl(path, text)
-        source.found.insert(0, f"JSON lines, encoding {encoding}")
+        source = read_jsonl(path, encoding)
+        source.found.insert(0, f"JSON lines, encoding {its_name}")
     else:
-        delimiter = find_delimiter(path, text)
-        source = read_delimited(path, text, delimiter)
-        source.found.insert(0, f"delimiter {delimiter!r}, encoding {encoding}")
+        delimiter = find_delimiter(path, encoding)
+        source = read_delimited(path, encoding, delimiter)
+        source.found.insert(0, f"delimiter {delimiter!r}, encoding {its_name}")
     return source
 
 
-def read_text(path: Path) -> tuple[str, str]:
-    """The text of a file, and the name of its encoding.
+def find_encoding(path: Path) -> tuple[str, str]:
+    """The encoding that a whole file can be read in, and how people call it.
 
     Raises:
         InputError: it is empty, or its encoding is neither UTF-8 nor UTF-16 with its mark nor Windows-1252.
     """
-    content = path.read_bytes()
     encodings = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings = {"utf-16": "UTF-16"}
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            encodings = {"utf-16": "UTF-16"}
     for encoding, name in encodings.items():
         try:
-            text = content.decode(encoding)
+            with path.open(encoding=encoding, newline="") as text:
+                filled = sum(bool(piece.strip()) for piece in iter(partial(text.read, READ_AT_ONCE), ""))
         except UnicodeDecodeError:
             continue
-        if not text.strip():
+        if not filled:
             raise InputError(f"{path}: the file is empty; expected a header line and a line a product")
-        return text, name
+        return encoding, name
     raise InputError(f"{path}: the encoding is neither UTF-8 nor Windows-1252; save the file as UTF-8")
 
 
-def find_delimiter(path: Path, text: str) -> str:
+def find_delimiter(path: Path, encoding: str) -> str:
     """The delimiter that splits the header and the first rows into the same number of columns, the most."""
     if path.suffix.lower() == ".tsv":
         return "\t"
 
     def columns(delimiter: str) -> tuple[float, int]:
         # whole lines only; a quoted field may span several
-        rows = [row for row, _ in zip(parse(text, delimiter), range(50), strict=False) if row and row != [END]]
+        with path.open(encoding=encoding, newline="") as text:
+            rows = [row for row, _ in zip(parse(text, delimiter), range(50), strict=False) if row and row != [END]]
         width = len(rows[0])
         agreeing = sum(len(row) == width for row in rows) / len(rows)
         return (agreeing if width > 1 else 0.0), width
@@ -78,40 +80,48 @@ def find_delimiter(path: Path, text: str) -> str:
     return max(DELIMITERS, key=columns)
 
 
-def parse(text: str, delimiter: str) -> "csv.reader":
+def parse(lines: Iterable[str], delimiter: str) -> "csv.reader":
     csv.field_size_limit(2**31 - 1)  # as long as the file may be
     # the line after the last becomes a row of its own, unless a quote is still open there
-    return csv.reader(chain(io.StringIO(text, newline=""), [END]), delimiter=delimiter)
+    return csv.reader(chain(lines, [END]), delimiter=delimiter)
 
 
-def read_delimited(path: Path, text: str, delimiter: str) -> Source:
-    reader = parse(text, delimiter)
-    header = [name.strip() for name in next(filter(None, reader))]
-    if header[-1].endswith(END):
-        raise InputError(f"{path}: the header opens a quote and never closes it; close or remove it")
-    header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
-    if len(set(header)) != len(header):
-        raise InputError(f"{path}, line {reader.line_num}: a column name occurs twice in {header}; rename one")
-    rows, lines, unusable, long = [], [], [], []
-    before = reader.line_num
+def read_delimited(path: Path, encoding: str, delimiter: str) -> Source:
+    source = Source(path, table_of([]), Lines(), path.parent)
+    with path.open(encoding=encoding, newline="") as text:
+        reader = parse(text, delimiter)
+        header = [name.strip() for name in next(filter(None, reader))]
+        if header[-1].endswith(END):
+            raise InputError(f"{path}: the header opens a quote and never closes it; close or remove it")
+        header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
+        if len(set(header)) != len(header):
+            raise InputError(f"{path}, line {reader.line_num}: a column name occurs twice in {header}; rename one")
+        source.frame = table_of(proper_rows(reader, len(header), source), header)
+    return source
+
+
+def proper_rows(reader: "csv.reader", columns: int, source: Source) -> Iterator[list[str]]:
+    """The rows that follow the header, whose places and accounts are kept in the source on the way."""
+    long, before = [], reader.line_num
     for row in reader:
         line, before = before + 1, reader.line_num
         if row == [END]:
             break
         if row and row[-1].endswith(END):
-            raise InputError(f"{path}, line {line}: a quote is opened in this row and never closed; close or remove it")
+            raise InputError(
+                f"{source.path}, line {line}: a quote is opened in this row and never closed; close or remove it"
+            )
         if not any(cell.strip() for cell in row):
             continue
-        if len(row) != len(header):
-            unusable.append((f"{len(row)} columns instead of {len(header)}", f"line {line}"))
+        if len(row) != columns:
+            source.unusable.append((f"{len(row)} columns instead of {columns}", f"line {line}"))
             continue
-        rows.append(row)
-        lines.append(f"line {line}")
+        source.places.append(line)
         if before > line:
-            long.append(lines[-1])
-    # a stray quote makes one of many
-    found = [f"rows that span several lines, by a quote: {len(long):,} {examples(long)}"] if long else []
-    return Source(path, pd.DataFrame(rows, columns=header, dtype=str), lines, path.parent, unusable, found)
+            long.append(f"line {line}")
+        yield row
+    if long:  # a stray quote makes one of many
+        source.found.append(f"rows that span several lines, by a quote: {len(long):,} {examples(long)}")
 
 
 def as_text(value: object) -> str | list[str | None] | None:
@@ -123,9 +133,19 @@ def as_text(value: object) -> str | list[str | None] | None:
     return None if value is None or value != value else clean(str(value))
 
 
-def read_jsonl(path: Path, text: str) -> Source:
-    rows, lines, unusable, with_object = [], [], [], defaultdict(list)
-    for number, line in enumerate(text.split("\n"), start=1):
+def read_jsonl(path: Path, encoding: str) -> Source:
+    source = Source(path, table_of([]), Lines(), path.parent)
+    with path.open(encoding=encoding, newline="\n") as lines:
+        source.frame = table_of(json_objects(lines, source))
+    if not source.places:
+        raise InputError(f'{path}: no line is a JSON object like {{"image": ..., "caption": ...}}')
+    return source
+
+
+def json_objects(lines: Iterable[str], source: Source) -> Iterator[dict[str, str | list | None]]:
+    """The objects with texts for values, whose places and accounts are kept in the source on the way."""
+    with_object = defaultdict(list)
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -133,17 +153,14 @@ def read_jsonl(path: Path, text: str) -> Source:
         except (ValueError, RecursionError):  # a number of thousands of digits, brackets in brackets
             row = None
         if not isinstance(row, dict):
-            unusable.append(("not a JSON object", f"line {number}"))
+            source.unusable.append(("not a JSON object", f"line {number}"))
             continue
         for key, value in row.items():
             if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
                 with_object[clean(key)].append(f"line {number}")
-        rows.append({clean(key): as_text(value) for key, value in row.items()})
-        lines.append(f"line {number}")
-    if not rows:
-        raise InputError(f'{path}: no line is a JSON object like {{"image": ..., "caption": ...}}')
-    found = [
+        source.places.append(number)
+        yield {clean(key): as_text(value) for key, value in row.items()}
+    source.found += [
         f"objects taken as their JSON in '{name}': {len(places):,} {examples(places)}"
         for name, places in with_object.items()
     ]
-    return Source(path, pd.DataFrame(rows).astype("object"), lines, path.parent, unusable, found)
