@@ -1,15 +1,18 @@
 """How time and memory grow with the catalogue, on simulated catalogues of any number of products.
 
-Sizes are simulated, not images: the table is a real parquet file, the cache of decoded images a sparse file, the
-perceptual hashes are drawn. Everything else is what a training calls. The stages, each with its time (of the processor,
-so that other work on the machine does not count), the peak memory of the process in it, and its growth: the exponent x
-of "time ~ N**x" from the size before.
+Sizes are simulated, not images: the tables are a real parquet and a real CSV file, the images of the latter links to a
+few files, the cache of decoded images a sparse file, the perceptual hashes are drawn. All else is what a training
+calls. The stages, each with its time (of the processor, so that other work on the machine does not count), the peak
+memory of the process in it, and its growth: the exponent x of "time ~ N**x" from the size before.
 
+    opening a CSV   open_catalogue of a table with an image file a product, and the state of these files; in a process
+                    of its own, as all that follows has the catalogue of the parquet file
     opening         open_catalogue: reading, tidying, remarks, the fingerprint
     caching         the cache of decoded images: its digests read, equal photographs of a product merged
     near-duplicates close hashes, and what each image shows
     splitting       split_catalogue
     pairs           the vocabulary, and the captions of train as tokens
+    word2vec        the words' vectors from the captions of train, in one pass of the many (`word_epochs`)
     batches         the order of an epoch, and some of its batches
     evaluating      the gallery of validation, limited to some products, and its ranks
     exact recall    of all images against all captions: N x M, extrapolated from "evaluating" and not bounded
@@ -20,6 +23,7 @@ to 1.1), arrays that outgrow the caches of the processor, and noise.
 
 import math
 import mmap
+import os
 import sys
 import tempfile
 import time
@@ -28,6 +32,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -35,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 import torch
 import tyro
@@ -57,6 +63,8 @@ SHORTEST = 0.1  # seconds; what takes less is noise
 SIZE = (32, 32)  # of the simulated images
 VAL_PRODUCTS = 500  # fewer than validation has at any size that is worth measuring
 BATCHES, BATCH, WIDTH = 100, 128, 128
+WORD_VECTORS = SimpleNamespace(word2vec="skip-gram", word_dim=100, word_window=5, word_epochs=1, seed=0)
+FILES_A_FOLDER = 1000
 WORDS = {"brand": 500, "gender": 5, "colour": 46, "type": 140, "name": 20_000, "detail": 2_000}  # how many there are
 
 
@@ -78,7 +86,9 @@ def main() -> None:
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as folder:
             in_child(simulate, size, Path(folder))
-            stages[size], exact[size] = in_child(measure, size, Path(folder))
+            stages[size] = in_child(measure_csv, Path(folder))
+            rest, exact[size] = in_child(measure, size, Path(folder))
+            stages[size] |= rest
     print(table(stages))
     for size, seconds in exact.items():
         print(f"exact recall of {size:,} images and as many captions, N x M: {seconds / 3600:,.2f} hours, extrapolated")
@@ -130,7 +140,10 @@ def within(figures: dict[str, float]) -> bool:
 
 
 def simulate(size: int, folder: Path) -> None:
-    """Write catalogue.parquet without image bytes, and an image cache whose pixels take no room on the disk."""
+    """Write two tables, image files that are empty, and an image cache whose pixels take no room on the disk.
+
+    The images of catalogue.parquet have no bytes; those of catalogue.csv are the files.
+    """
     generator = np.random.default_rng(0)
     number = {name: generator.integers(0, count, size) for name, count in WORDS.items()}
     word = {
@@ -151,6 +164,8 @@ def simulate(size: int, folder: Path) -> None:
         "image": pa.nulls(size, image),
     }
     pq.write_table(pa.table(columns), folder / "catalogue.parquet")
+    columns["image"] = pa.array(link_files(folder, size))
+    pyarrow.csv.write_csv(pa.table(columns), folder / "catalogue.csv")
     with (folder / "cache.npy").open("wb") as file:
         shape = (size, *SIZE, 3)
         np.lib.format.write_array_header_2_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -159,6 +174,26 @@ def simulate(size: int, folder: Path) -> None:
     few = size // 100
     digests[:few] = digests[few : 2 * few]  # these files are there twice
     np.savez(folder / "cache.npz", digests=digests, facts='{"errors": {}, "remarks": []}')
+
+
+def link_files(folder: Path, size: int) -> Iterator[str]:
+    """Make an image file a product, and give their names; most are links, which take no room but for the name."""
+    for number in range(size):
+        inside, name = f"images/{number // FILES_A_FOLDER:05}", f"{number:08}.jpg"
+        if number % FILES_A_FOLDER == 0:
+            (folder / inside).mkdir(parents=True)
+            first = folder / inside / name
+            first.touch()
+        else:
+            os.link(first, folder / inside / name)
+        yield f"{inside}/{name}"
+
+
+def measure_csv(folder: Path) -> dict[str, Stage]:
+    found: dict[str, Stage] = {}
+    with stage("opening a CSV", found):
+        open_catalogue(folder / "catalogue.csv").image_state()
+    return found
 
 
 def measure(size: int, folder: Path) -> tuple[dict[str, Stage], float]:
@@ -185,6 +220,11 @@ def measure(size: int, folder: Path) -> tuple[dict[str, Stage], float]:
         vocabulary = Vocabulary.from_captions(each(rows["caption"]), min_count=2, max_words=16)
         pairs = Pairs(rows, images.pixels, vocabulary)
         del rows
+    with stage("word2vec", found):
+        from common import word2vec  # gensim's memory is of this stage
+
+        with mock.patch.object(word2vec, "kept_array", partial(files.kept_array, folder=folder)):
+            word2vec.word_vectors(vocabulary, pairs.captions, WORD_VECTORS)
     with stage("batches", found):
         order = torch.randperm(len(pairs)).numpy()
         images.pixels._mmap.madvise(mmap.MADV_RANDOM)  # the time and memory to read a disk ahead are not ours
