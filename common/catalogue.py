@@ -11,7 +11,7 @@ import pandas as pd
 
 from common.account import Report, rows
 from common.captions import fold
-from common.columns import TEXT, categories, first_equal, free_name, hashes, pieces, squeeze, tidied, without_lists
+from common.columns import TEXT, categories, first_equal, free_name, hashes, mapped, pieces, squeeze, without_lists
 from common.containment import inside, is_file
 from common.contradictions import contradictions
 from common.errors import InputError
@@ -185,12 +185,14 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
         if (column != "").any():  # it may bear one of our own names
             taken = {*OUR_NAMES, *frame.columns, *attributes}
             attributes[free_name(f"{name} (attribute)", taken) if name in OUR_NAMES else name] = column
-    result = {"product": tidied(frame[chosen["id"]], squeeze) if chosen["id"] else pd.Series("", range(count), TEXT)}
+    result = {
+        "product": mapped(frame[chosen["id"]], squeeze, "") if chosen["id"] else pd.Series("", range(count), TEXT)
+    }
     # the name of a file may hold two spaces
-    names = tidied(frame[chosen["image"]], str.strip) if source.images is None else None
+    names = mapped(frame[chosen["image"]], str.strip, "") if source.images is None else None
     result["image"] = pd.Series(found_at) if names is None else names
     frame = frame[[chosen["caption"]]]
-    result["caption"] = tidied(frame.pop(chosen["caption"]), squeeze)
+    result["caption"] = mapped(frame.pop(chosen["caption"]), squeeze, "")
     result["place"] = pd.Series(found_at)
     result = pd.DataFrame(result | attributes, copy=False)
     # without an id every image is a product of its own

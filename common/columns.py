@@ -46,20 +46,21 @@ def table_of(rows: Iterable[list | dict], names: list[str] | None = None) -> pd.
     return pd.DataFrame(columns, copy=False)
 
 
-def mapped(column: pd.Series, change: Callable[..., str]) -> pd.Series:
-    """The texts that a function makes of a column's values, as `TEXT`; what is missing stays missing."""
-    found = [pa.array([], pa.large_string())]
+def mapped(column: pd.Series, change: Callable[..., str], missing: str | None = None) -> pd.Series:
+    """The texts that a function makes of a column's values, as `TEXT`; what is missing becomes `missing`."""
+    found, index = [pa.array([], pa.large_string())], column.index
     for piece in pieces(len(column)):
-        values, missing = column.iloc[piece].tolist(), column.iloc[piece].isna()
-        texts = [None if gone else change(value) for value, gone in zip(values, missing, strict=True)]
+        values, gone = column.iloc[piece].tolist(), column.iloc[piece].isna()
+        texts = [missing if lacks else change(value) for value, lacks in zip(values, gone, strict=True)]
         try:
             found.append(pa.array(texts, pa.large_string()))
         except UnicodeEncodeError:
             found.append(pa.array([text if text is None else clean(text) for text in texts], pa.large_string()))
+    del column  # if it is the caller's no more, it need not be there together with the next
     joined = pa.concat_arrays(found)
     found.clear()
     give_back_freed_memory()
-    return pd.Series(pd.array(joined, dtype=TEXT), index=column.index)
+    return pd.Series(pd.array(joined, dtype=TEXT), index=index)
 
 
 def give_back_freed_memory() -> None:
@@ -75,11 +76,6 @@ def clean(text: str) -> str:
 def squeeze(text: str) -> str:
     """The text without white space at its ends, and with single spaces inside."""
     return " ".join(text.split())
-
-
-def tidied(column: pd.Series, change: Callable[[str], str]) -> pd.Series:
-    """The column as text, "" where it is missing."""
-    return mapped(column.fillna("") if column.hasnans else column, change)
 
 
 def without_lists(frame: pd.DataFrame, parted: Container[str | None]) -> pd.DataFrame:
@@ -110,7 +106,7 @@ def categories(column: pd.Series) -> pd.Series:
     """A column, tidied: as numbers of its values if they are few, which is all but a byte or two a row."""
     number, values = pd.factorize(column)  # -1 where missing
     if len(values) > len(column) // 2:
-        return tidied(column, squeeze)
+        return mapped(column, squeeze, "")
     number_of_tidy, tidy_values = pd.factorize(mapped(pd.Series([*values, ""]), squeeze))
     return pd.Series(pd.Categorical.from_codes(number_of_tidy[number], tidy_values))
 
@@ -139,7 +135,10 @@ def first_equal(*columns: pd.Series | np.ndarray) -> np.ndarray:
     """(N,) int32: for each row the first row with the same values in all these columns (sorts: N log N)."""
     same = _first_equal(hashes(columns[0]))
     for column in columns[1:]:
-        same = _first_equal(same * np.int64(len(same)) + _first_equal(hashes(column)))
+        other = _first_equal(hashes(column))
+        both = same * np.int64(len(same)) + other
+        del same, other
+        same = _first_equal(both)
     return same
 
 
