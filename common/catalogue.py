@@ -11,7 +11,18 @@ import pandas as pd
 
 from common.account import Report, rows
 from common.captions import fold
-from common.columns import TEXT, categories, first_equal, free_name, hashes, mapped, pieces, squeeze, without_lists
+from common.columns import (
+    TEXT,
+    categories,
+    first_equal,
+    free_name,
+    give_back_freed_memory,
+    hashes,
+    mapped,
+    pieces,
+    squeeze,
+    without_lists,
+)
 from common.containment import inside, is_file
 from common.contradictions import contradictions
 from common.errors import InputError
@@ -185,14 +196,14 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
         if (column != "").any():  # it may bear one of our own names
             taken = {*OUR_NAMES, *frame.columns, *attributes}
             attributes[free_name(f"{name} (attribute)", taken) if name in OUR_NAMES else name] = column
-    result = {
-        "product": mapped(frame[chosen["id"]], squeeze, "") if chosen["id"] else pd.Series("", range(count), TEXT)
-    }
+    result = {"product": pd.Series("", range(count), TEXT), "image": pd.Series(found_at)}
     # the name of a file may hold two spaces
-    names = mapped(frame[chosen["image"]], str.strip, "") if source.images is None else None
-    result["image"] = pd.Series(found_at) if names is None else names
-    frame = frame[[chosen["caption"]]]
-    result["caption"] = mapped(frame.pop(chosen["caption"]), squeeze, "")
+    changes = {"product": ("id", squeeze), "image": ("image", str.strip), "caption": ("caption", squeeze)}
+    left = dict(chosen)
+    for column, (what, change) in changes.items():
+        name = left.pop(what)
+        if name in frame:  # images may be stored, and there may be no id
+            result[column] = mapped(frame[name] if name in left.values() else frame.pop(name), change, "")
     result["place"] = pd.Series(found_at)
     result = pd.DataFrame(result | attributes, copy=False)
     # without an id every image is a product of its own
@@ -226,6 +237,7 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
             "Image paths are relative to the table; name another folder with --image-root DIR"
         )
     catalogue, files = only(~missing, catalogue, files, "the image file does not exist")
+    give_back_freed_memory()
     return replace(catalogue, image_paths=files, image_count=len(files))
 
 
