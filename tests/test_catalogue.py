@@ -199,6 +199,14 @@ def test_columns_and_folder_asked_for_win(tmp_path):
     assert pairs(catalogue) == [("a.jpg", "right")] and list(catalogue.rows["product"]) == ["9"]
 
 
+@pytest.mark.parametrize("column", ["image", "caption"])
+def test_a_column_may_be_asked_for_twice(tmp_path, column):
+    path = put(tmp_path, "shop.csv", "image,caption\na.jpg,red shoe\nb.jpg,blue hat\n")
+    rows = open_catalogue(path, id_column=column).rows
+    assert rows["product"].tolist() == (["a.jpg", "b.jpg"] if column == "image" else ["red shoe", "blue hat"])
+    assert rows["caption"].tolist() == ["red shoe", "blue hat"] and rows["image"].tolist() == [0, 1]
+
+
 def test_images_and_captions_of_one_product(tmp_path):
     text = "id,image,caption\n1,a.jpg,red\n1,a.jpg,scarlet\n1,b.jpg,red\n2,c.jpg,blue\n"
     catalogue = open_catalogue(put(tmp_path, "shop.csv", text))

@@ -47,11 +47,10 @@ def read(path: Path, caption: str = "title") -> Source:
             raise InputError(f"{styles}, line 1: expected columns from '{ID}' to '{CAPTION}', found {header}")
         if len({*header, "image"}) <= len(header):
             raise InputError(f"{styles}, line 1: a column name occurs twice, or is 'image', in {header}; rename it")
-        frame = table_of(proper_rows(lines, len(header), source), header)
-    frame["image"] = frame[ID] + ".jpg"
-    source.frame = frame
+        source.frame = table_of(proper_rows(lines, len(header), source), header)
+    source.frame["image"] = source.frame[ID] + ".jpg"
     if caption != "title":
-        source.frame, source.places = described(path / "styles", frame, source.places, caption == "both")
+        source.frame, source.places = described(path / "styles", source.frame, source.places, caption == "both")
     return source
 
 
