@@ -13,6 +13,7 @@ memory of the process in it, and its growth: the exponent x of "time ~ N**x" fro
     splitting       split_catalogue
     pairs           the vocabulary, and the captions of train as tokens
     word2vec        the words' vectors from the captions of train, in one pass of the many (`word_epochs`)
+    run folder      what a training writes when it begins: the product ids of train, by which eval.py knows them
     batches         the order of an epoch, and some of its batches
     evaluating      the gallery of validation, limited to some products, and its ranks
     exact recall    of all images against all captions: N x M, extrapolated from "evaluating" and not bounded
@@ -47,10 +48,10 @@ import tyro
 
 from benchmarks.recall_scale import in_child, resident_bytes
 from common import files, near_duplicates
-from common.batches import Data, Pairs, merge_equal_images
+from common.batches import Data, merge_equal_images
 from common.captions import Vocabulary
 from common.catalogue import open_catalogue
-from common.columns import each
+from common.checkpoints import Run
 from common.errors import run_script
 from common.gallery import Gallery
 from common.images import load_cache
@@ -216,15 +217,15 @@ def measure(size: int, folder: Path) -> tuple[dict[str, Stage], float]:
         data = Data(catalogue, images, split_catalogue(catalogue.rows, shown))
     del shown
     with stage("pairs", found):
-        rows = data.pairs("train")
-        vocabulary = Vocabulary.from_captions(each(rows["caption"]), min_count=2, max_words=16)
-        pairs = Pairs(rows, images.pixels, vocabulary)
-        del rows
+        vocabulary = Vocabulary.from_captions(data.captions("train"), min_count=2, max_words=16)
+        pairs = data.pairs("train", vocabulary)
     with stage("word2vec", found):
         from common import word2vec  # gensim's memory is of this stage
 
         with mock.patch.object(word2vec, "kept_array", partial(files.kept_array, folder=folder)):
             word2vec.word_vectors(vocabulary, pairs.captions, WORD_VECTORS)
+    with stage("run folder", found):
+        Run(folder / "run").begin({}, pairs.products.copy(), vocabulary, torch.nn.Identity())
     with stage("batches", found):
         order = torch.randperm(len(pairs)).numpy()
         images.pixels._mmap.madvise(mmap.MADV_RANDOM)  # the time and memory to read a disk ahead are not ours

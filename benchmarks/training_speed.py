@@ -113,8 +113,10 @@ class Sides:
         progress, launched = Progress(), None
         for batch in epoch_batches(self.session, progress, self.steps):
             given = (self.model, self.embed, self.losses, batch, self.optimizer, self.schedule)
-            launched = train_step(*given, self.session.settings.accumulate, progress, launched)
-        launched.settle(progress)
+            before, launched = launched, train_step(*given, self.session.settings.accumulate, progress)
+            if before:
+                before.settle(progress, self.session.train)
+        launched.settle(progress, self.session.train)
 
     def bare(self) -> None:
         for _ in range(self.steps):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.captions import Tokenizer, fold
 from common.catalogue import REPEATED, Catalogue, open_catalogue, repeated
-from common.columns import TEXT, distinct, each, first_equal, hashes
+from common.columns import TEXT, Part, distinct, first_equal, hashes
 from common.devices import send
 from common.errors import InputError
 from common.images import DecodedImages, ImageFiles, open_images
@@ -42,17 +42,20 @@ class Data:
         names = self.catalogue.rows["product"].array.take(self.splits.group[which])
         return self.catalogue.rows.iloc[which].assign(group=names)
 
-    def pairs(self, split: str, label_column: str = "") -> pd.DataFrame:
-        """What `Pairs` needs of these rows: all else of a large catalogue would be in memory twice.
+    def captions(self, split: str) -> Part:
+        """The captions of a split's rows."""
+        return Part(self.catalogue.rows["caption"], self.splits.rows(split))
+
+    def pairs(self, split: str, tokenizer: Tokenizer, label_column: str = "") -> "Pairs":
+        """The (image, caption) pairs of a split; see `Pairs`.
 
         Raises:
-            InputError: there is no such attribute.
+            InputError: there is no such attribute, or it cannot be used.
         """
         attributes = self.catalogue.attributes
         if label_column and label_column not in attributes:
             raise InputError(f"no attribute column '{label_column}' in the catalogue; it has {attributes}")
-        names = ["product", "image", "caption", *([label_column] if label_column else [])]
-        return self.catalogue.rows[names].iloc[self.splits.rows(split)]
+        return Pairs(self.catalogue.rows, self.splits.rows(split), self.images.pixels, tokenizer, label_column)
 
 
 def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Callable[[], Path]) -> Data:
@@ -144,7 +147,7 @@ class Batch:
         lengths: (b,) int64, on the CPU.
         positives: (B, B) bool, image i and text j are of the same product or have the same caption.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
-        products: the product ids.
+        pairs: (B,) their numbers in the training split.
         epoch: how many epochs were finished before.
     """
 
@@ -153,7 +156,7 @@ class Batch:
     lengths: Tensor
     positives: Tensor
     labels: Tensor
-    products: list[str]
+    pairs: np.ndarray
     epoch: int = 0
 
     def pin_memory(self) -> "Batch":
@@ -182,7 +185,8 @@ class Pairs:
     """The (image, caption) pairs of some rows, ready to be batched.
 
     Args:
-        rows: rows of a catalogue.
+        rows: of a catalogue; their texts are not copied, of a large one they would be in memory twice.
+        which: (P,) the numbers of the rows that are pairs.
         images: (N, H, W, 3) uint8, all decoded images.
         tokenizer: encodes the captions, once.
         label_column: attribute whose values are the identity labels; "" for none.
@@ -191,18 +195,19 @@ class Pairs:
         InputError: the label column is empty in all rows, or has one value.
     """
 
-    def __init__(self, rows: pd.DataFrame, images: Images, tokenizer: Tokenizer, label_column: str = "") -> None:
+    def __init__(
+        self, rows: pd.DataFrame, which: np.ndarray, images: Images, tokenizer: Tokenizer, label_column: str = ""
+    ) -> None:
         self.images = images
-        self.image = rows["image"].to_numpy()
-        self.products = rows["product"].astype(TEXT).array
-        self.product = first_equal(rows["product"])
-        self.caption = first_equal(hashes(rows["caption"], fold))
-        self.captions = rows["caption"].astype(TEXT).reset_index(drop=True)
-        self.texts = Texts(*tokenizer(each(self.captions)))
-        self.labels = np.broadcast_to(np.int64(NO_LABEL), len(rows))
+        self.image = rows["image"].to_numpy()[which]
+        self.products, self.captions = (Part(rows[name], which) for name in ("product", "caption"))
+        self.product = first_equal(self.products.copy())
+        self.caption = first_equal(hashes(self.captions.copy(), fold))
+        self.texts = Texts(*tokenizer(iter(self.captions)))
+        self.labels = np.broadcast_to(np.int64(NO_LABEL), len(which))
         self.classes: list[str] = []
         if label_column:
-            self.labels, self.classes = identity_labels(rows, label_column)
+            self.labels, self.classes = identity_labels(Part(rows[label_column], which).copy())
 
     def __len__(self) -> int:
         return len(self.image)
@@ -226,15 +231,15 @@ class Pairs:
             lengths=lengths,
             positives=torch.from_numpy(positives),
             labels=torch.from_numpy(self.labels[which]),
-            products=self.products[which].tolist(),
+            pairs=which,
         )
 
 
-def identity_labels(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, list[str]]:
+def identity_labels(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Class numbers 0..C-1 of an attribute's values, `NO_LABEL` where it is empty, and the values."""
-    numbers, classes = pd.factorize(rows[column].astype(TEXT).replace("", None), sort=True)
+    numbers, classes = pd.factorize(column.astype(TEXT).replace("", None), sort=True)
     if len(classes) < 2:
-        raise InputError(f"the column '{column}' has {len(classes)} different values; a classifier needs two")
+        raise InputError(f"the column '{column.name}' has {len(classes)} different values; a classifier needs two")
     return np.where(numbers < 0, NO_LABEL, numbers), list(classes)
 
 

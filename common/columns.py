@@ -4,7 +4,8 @@ A Python string takes some 60 bytes more than its letters; of ten million produc
 What has to be done in Python is done piece by piece.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, count, islice
 
 import numpy as np
@@ -24,6 +25,36 @@ def pieces(count: int, size: int = AT_ONCE) -> Iterator[slice]:
 def each(column: pd.Series) -> Iterator:
     """The values of a column, of which only a piece at a time is held as Python objects."""
     return chain.from_iterable(column.iloc[piece].tolist() for piece in pieces(len(column)))
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Sequence):
+    """The values of some rows of a column, which is not copied.
+
+    Args:
+        column: the whole column.
+        which: (N,) the numbers of the rows.
+    """
+
+    column: pd.Series
+    which: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitem__(self, number: int) -> object:
+        return self.column.iloc[self.which[number]]
+
+    def __iter__(self) -> Iterator:
+        return chain.from_iterable(map(self.some, pieces(len(self))))
+
+    def some(self, numbers: slice | np.ndarray) -> list:
+        """Several values."""
+        return self.column.iloc[self.which[numbers]].tolist()
+
+    def copy(self) -> pd.Series:
+        """The rows as a column of their own."""
+        return self.column.iloc[self.which]
 
 
 def table_of(rows: Iterable[list | dict], names: list[str] | None = None) -> pd.DataFrame:

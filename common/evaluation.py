@@ -187,13 +187,12 @@ def warn_if_trained_on(data: Data, options: EvalOptions, config: dict[str, Any])
     changed = config["data"]["fingerprint"] != data.catalogue.fingerprint
     if changed and options.data is None:
         print("warning: the data has changed since the run was trained; products may have been trained on")
-    file = options.run / TRAIN_PRODUCTS
+    file, evaluated = options.run / TRAIN_PRODUCTS, set(data.rows(options.split)["product"])
     try:
-        trained_on = set(json.loads(file.read_text(encoding="utf-8")))
+        trained_on = json.loads(file.read_text(encoding="utf-8"))
+        seen = len(evaluated.intersection(trained_on))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{file}: cannot be read ({error}); without it nobody knows what was trained on") from None
-    evaluated = set(data.rows(options.split)["product"])
-    seen = len(evaluated & trained_on)
     if seen:
         print(
             f"warning: {seen:,} of the {len(evaluated):,} products of the {options.split} split were trained on; "

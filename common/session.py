@@ -18,7 +18,6 @@ from common import processes
 from common.batches import Data, Images, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
-from common.columns import each
 from common.devices import choose_device, describe, keep_freed_memory, resolve_precision, seed_everything
 from common.errors import InputError
 from common.gallery import Gallery
@@ -107,13 +106,12 @@ def prepare(
         precision = choose_precision(settings, device)
         config = describe_run(model, options, settings, data, precision, device)
     seed_everything(settings.seed)
-    train_rows = data.pairs("train", label_column)
     if run.resumed:
         tokenizer = load_tokenizer(settings, run.folder)
     else:
-        tokenizer = build_tokenizer(settings, each(train_rows["caption"]))
+        tokenizer = build_tokenizer(settings, data.captions("train"))
     images = data.images.pixels
-    train = Pairs(train_rows, images, tokenizer, label_column)
+    train = data.pairs("train", tokenizer, label_column)
     val = limited_gallery(data.rows("val"), settings.val_products)
     print(describe_unknown(tokenizer, {"train": train.captions, "val": val.captions}))
     print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import processes
-from common.batches import Batch
+from common.batches import Batch, Pairs
 from common.devices import peak_memory, random_state, set_random_state
 from common.errors import TrainingStopped
 from common.exhaustion import told_in_words
@@ -55,20 +55,20 @@ class Launched:
     Args:
         terms: its losses, each a ().
         epoch, step: counted from 1.
-        products: of its batch.
+        pairs: of its batch, (B,) their numbers.
     """
 
-    def __init__(self, terms: dict[str, Tensor], epoch: int, step: int, products: list[str]) -> None:
+    def __init__(self, terms: dict[str, Tensor], epoch: int, step: int, pairs: np.ndarray) -> None:
         values = torch.stack([value.detach() for value in terms.values()])
         self.names, self.values = list(terms), values.to("cpu", non_blocking=True)
         self.read = torch.cuda.current_stream(values.device).record_event() if values.is_cuda else None
-        self.epoch, self.step, self.products = epoch, step, products
+        self.epoch, self.step, self.pairs = epoch, step, pairs
 
-    def settle(self, progress: Progress) -> None:
+    def settle(self, progress: Progress, train: Pairs) -> None:
         """Wait for the losses and add them to the progress.
 
         Raises:
-            TrainingStopped: one is not finite.
+            TrainingStopped: one is not finite; of these pairs.
         """
         if self.read:
             self.read.synchronize()
@@ -77,7 +77,7 @@ class Launched:
             found = ", ".join(f"{name} = {value:g}" for name, value in terms.items())
             raise TrainingStopped(
                 f"the loss is not finite in epoch {self.epoch}, step {self.step} ({found}); "
-                f"lower the learning rate or look at the batch's products: {', '.join(self.products)}"
+                f"lower the learning rate or look at the batch's products: {', '.join(train.products.some(self.pairs))}"
             )
         for name, value in terms.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -120,7 +120,7 @@ def fit(
         config = session.config | {"parameters": count_parameters(model)}
         seed_process(settings.seed, progress)
         if processes.is_first():
-            run.begin(config, session.train.products, session.tokenizer, model.text_encoder)
+            run.begin(config, session.train.products.copy(), session.tokenizer, model.text_encoder)
     at_chance = {name: float(value) for name, value in at_chance.items()}
     monitor = Monitor(run.folder, at_chance, progress.epoch) if processes.is_first() else None
 
@@ -136,12 +136,14 @@ def fit(
             model.train()
             for batch in epoch_batches(session, progress, steps):
                 given = (model, embed, losses, batch, optimizer, schedule, settings.accumulate)
-                launched = train_step(*given, progress, launched)
+                before, launched = launched, train_step(*given, progress)
+                if before:
+                    before.settle(progress, session.train)
                 progress.seconds, started = progress.seconds + time.perf_counter() - started, time.perf_counter()
                 bar.update(session.batch_size)
                 stop, due = processes.any_of(interrupted(), started - saved > SAVE_EVERY_SECONDS)
                 if stop or due:
-                    launched.settle(progress)
+                    launched.settle(progress, session.train)
                     launched = None
                 if stop:
                     save(session, model, optimizer, schedule, progress)
@@ -150,7 +152,7 @@ def fit(
                     save(session, model, optimizer, schedule, progress)
                     saved = started = time.perf_counter()
             if launched:
-                launched.settle(progress)
+                launched.settle(progress, session.train)
             progress.seconds += time.perf_counter() - started
             finish_epoch(model, session, progress, steps, optimizer)
             if monitor:
@@ -199,17 +201,14 @@ def train_step(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     accumulate: int,
     progress: Progress,
-    before: Launched | None,
 ) -> Launched:
-    """Forward, backward and update of a model in training mode; then adds the losses of the step before."""
+    """Forward, backward and update of a model in training mode."""
     optimizer.zero_grad(set_to_none=True)
     terms = compute_gradients(model, embed, losses, batch, accumulate)
-    launched = Launched(terms, progress.epoch + 1, progress.step + 1, batch.products)
+    launched = Launched(terms, progress.epoch + 1, progress.step + 1, batch.pairs)
     optimizer.step()
     schedule.step()
     progress.step += 1
-    if before:
-        before.settle(progress)
     return launched
 
 

@@ -37,7 +37,7 @@ TOKENIZER = Vocabulary(["blue", "shirt", "red", "shoe"], max_words=4)
 
 
 def test_positives_share_a_product_or_a_folded_caption():
-    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.arange(6))
+    batch = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.arange(6))
     expected = torch.tensor([
         [1, 1, 0, 0, 1, 0],
         [1, 1, 0, 0, 0, 0],
@@ -50,8 +50,8 @@ def test_positives_share_a_product_or_a_folded_caption():
 
 
 def test_a_batch_holds_its_pairs_in_the_order_asked_for():
-    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.array([4, 2]))
-    assert batch.products == ["copy", "shoe"]
+    batch = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.array([4, 2]))
+    assert batch.pairs.tolist() == [4, 2]
     assert batch.images.dtype == torch.uint8 and batch.images.shape == (2, 3, 2, 3)
     assert torch.equal(batch.images, torch.from_numpy(PIXELS[[3, 2]]).permute(0, 3, 1, 2))
     assert batch.tokens.tolist() == [[2, 3], [4, 5]] and batch.lengths.tolist() == [2, 2]
@@ -60,15 +60,15 @@ def test_a_batch_holds_its_pairs_in_the_order_asked_for():
 
 
 def test_padding_goes_up_to_the_longest_caption_of_the_batch():
-    batch = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.array([0, 3]))
+    batch = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.array([0, 3]))
     assert batch.tokens.tolist() == [[2, 3, 0], [5, 1, 4]] and batch.lengths.tolist() == [2, 3]
 
 
 def test_labels_count_from_zero_and_an_empty_value_has_none():
-    labels, classes = identity_labels(ROWS, "kind")
+    labels, classes = identity_labels(ROWS["kind"])
     assert classes == ["foot", "part", "top"]
     assert labels.tolist() == [2, 2, 0, 0, NO_LABEL, 1]
-    pairs = Pairs(ROWS, PIXELS, TOKENIZER, "kind")
+    pairs = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER, "kind")
     assert pairs.classes == classes
     assert pairs.batch(np.array([5, 4, 0])).labels.tolist() == [1, NO_LABEL, 2]
 
@@ -81,7 +81,21 @@ def test_labels_count_from_zero_and_an_empty_value_has_none():
 )
 def test_a_label_column_that_cannot_be_used(column, message):
     with pytest.raises(InputError, match=message):
-        Pairs(ROWS, PIXELS, TOKENIZER, column)
+        Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER, column)
+
+
+def test_pairs_of_some_rows_are_those_of_a_table_of_these_alone():
+    """Whatever the others are: their captions and products count for nothing."""
+    which = np.array([1, 4, 0])
+    some = Pairs(ROWS, which, PIXELS, TOKENIZER)
+    alone = Pairs(ROWS.iloc[which], np.arange(3), PIXELS, TOKENIZER)
+    assert list(some.products) == list(alone.products) == ["shirt", "copy", "shirt"]
+    assert list(some.captions) == list(alone.captions) == ROWS["caption"].iloc[which].tolist()
+    assert some.products.some(np.array([2, 1])) == ["shirt", "copy"] and some.captions[1] == "blue  SHIRT "
+    assert len(some) == len(some.captions) == 3
+    one, other = some.batch(np.array([2, 0, 1])), alone.batch(np.array([2, 0, 1]))
+    for name in ("images", "tokens", "lengths", "positives", "labels"):
+        assert torch.equal(getattr(one, name), getattr(other, name))
 
 
 def test_gather_keeps_colours_and_positions():
@@ -115,7 +129,7 @@ def test_features_of_texts_are_never_cut():
 
 def test_pairs_with_features_are_the_same_pairs():
     """A pair has the features of its own image and its own caption; nothing else of it changes."""
-    pairs = Pairs(ROWS, PIXELS, TOKENIZER, "kind")
+    pairs = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER, "kind")
     texts = Texts(np.arange(6 * 3, dtype=np.float32).reshape(6, 3), pairs.texts.lengths)
     which = np.array([3, 5, 0])
     before, after = pairs.batch(which), pairs.with_features(FEATURES, texts).batch(which)
@@ -123,13 +137,13 @@ def test_pairs_with_features_are_the_same_pairs():
     assert after.tokens.tolist() == texts.tokens[[3, 5, 0]].tolist()  # by number of the pair
     for name in ("lengths", "positives", "labels"):
         assert torch.equal(getattr(after, name), getattr(before, name))
-    assert after.products == before.products
+    assert after.pairs.tolist() == before.pairs.tolist() == [3, 5, 0]
     assert torch.equal(pairs.batch(which).images, before.images), "the pairs themselves are as before"
 
 
 @pytest.mark.parametrize("replaced", ["images", "texts"])
 def test_either_side_alone_can_have_features(replaced):
-    pairs = Pairs(ROWS, PIXELS, TOKENIZER)
+    pairs = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER)
     texts = Texts(np.ones((6, 3), dtype=np.float32), pairs.texts.lengths)
     batch = pairs.with_features(**{replaced: FEATURES if replaced == "images" else texts}).batch(np.array([0, 3]))
     assert batch.images.is_floating_point() is (replaced == "images")
@@ -177,7 +191,7 @@ def test_gallery_agrees_with_the_positives_of_a_batch():
     """Whatever is a positive in training is relevant in the gallery."""
     gallery = Gallery.of(ROWS)
     shown = {fold(caption): caption for caption in gallery.captions}
-    image, text = Pairs(ROWS, PIXELS, TOKENIZER).batch(np.arange(6)).positives.nonzero().T.numpy()
+    image, text = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.arange(6)).positives.nonzero().T.numpy()
     captions = [shown[fold(caption)] for caption in ROWS["caption"].iloc[text]]
     assert set(zip(ROWS["image"].iloc[image], captions, strict=True)) <= related(gallery)
 

@@ -205,6 +205,7 @@ def test_a_copied_run_evaluates_the_same_without_network_and_caches(model, evalu
     run, report = evaluated(model)
     asked = []
     monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr("common.word2vec.word_vectors", lambda *_: pytest.fail("they are in the run"))
     monkeypatch.setattr(
         f"{model}.model.build_image_encoder", lambda _, weights, frozen, folder: asked.append(folder) or Patches(frozen)
     )
@@ -217,7 +218,8 @@ def test_a_copied_run_evaluates_the_same_without_network_and_caches(model, evalu
     remove_caches(moved)
     assert found | {"run": report["run"]} == report
     assert asked == [copied]
-    learned = [file.name for file in kept if any(word in file.name for word in ("features", "word2vec"))]
+    # another test beside this one may keep the vectors of the same words
+    learned = [file.name for file in kept if "features" in file.name]
     assert kept and learned == [], "decoded images are all that an evaluation keeps"
 
 

@@ -214,7 +214,7 @@ def test_the_same_product_or_the_same_caption_is_never_a_negative(negatives):
         "product": ["a", "b", "a", "c", "d", "e"],
         "caption": ["Red disc", "blue", "green", " red  DISC", "blue", "cross"],
     })  # fmt: skip
-    pairs = Pairs(rows, np.zeros((6, 4, 3, 3), dtype=np.uint8), Vocabulary(["red"], max_words=9))
+    pairs = Pairs(rows, np.arange(6), np.zeros((6, 4, 3, 3), dtype=np.uint8), Vocabulary(["red"], max_words=9))
     batch = pairs.batch(np.array([5, 3, 2, 1, 0, 4]))
     together = {(4, 2), (4, 1), (3, 5)}  # places in the batch: same product, same caption twice
     together |= {(j, i) for i, j in together} | {(i, i) for i in range(6)}
