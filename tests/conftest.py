@@ -4,6 +4,7 @@ import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a process has one core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # compiling ranx takes longer than all that it computes here
 
 import shutil
 import subprocess
