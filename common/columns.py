@@ -14,6 +14,8 @@ import pyarrow as pa
 
 TEXT = pd.StringDtype("pyarrow", na_value=np.nan)
 """Strings in Arrow's layout: the letters and 8 bytes each."""
+LISTS = pd.ArrowDtype(pa.list_(pa.large_string()))
+"""Lists of strings in Arrow's layout."""
 AT_ONCE = 2**16
 
 
@@ -58,7 +60,9 @@ class Part(Sequence):
 
 
 def table_of(rows: Iterable[list | dict], names: list[str] | None = None) -> pd.DataFrame:
-    """A table of `TEXT` from rows of strings, of which only a piece at a time is held; columns with lists stay objects.
+    """A table of `TEXT` from rows of strings and lists of strings, of which only a piece at a time is held.
+
+    A column with a list in it becomes one of `LISTS`; each text in it, a list of one.
 
     Args:
         rows: the values in the order of the columns, or by their names, where some may be missing.
@@ -67,11 +71,13 @@ def table_of(rows: Iterable[list | dict], names: list[str] | None = None) -> pd.
     rows, parts = iter(rows), [pd.DataFrame(columns=names, dtype=TEXT)]
     while some := list(islice(rows, AT_ONCE)):
         part = pd.DataFrame(some, columns=names, dtype=object)
-        parts.append(part.astype({name: TEXT for name in part if not part[name].map(is_list).any()}))
+        parts.append(part.apply(lambda column: as_lists(column) if column.map(is_list).any() else column.astype(TEXT)))
     columns = {}
     for name in dict.fromkeys(chain.from_iterable(parts)):
         # taken out one by one, and joined without a copy
         found = [part.pop(name) if name in part else pd.Series(None, part.index, TEXT) for part in parts]
+        if any(part.dtype == LISTS for part in found):
+            found = list(map(as_lists, found))
         columns[name] = pd.concat(found, ignore_index=True)
     give_back_freed_memory()
     return pd.DataFrame(columns, copy=False)
@@ -114,12 +120,12 @@ def without_lists(frame: pd.DataFrame, parted: Container[str | None]) -> pd.Data
 
     The index tells which row each comes from.
     """
-    lists = [name for name in frame if frame[name].dtype == object and frame[name].map(is_list).any()]
-    for name in lists:
+    lists = [name for name in frame if frame[name].dtype == LISTS]
+    for name in sorted(lists, key=lambda name: name in parted):  # fewer rows first
         if name in parted:
-            frame = frame.explode(name)
+            frame = frame.explode(name).astype({name: TEXT})
         else:
-            frame[name] = frame[name].map(lambda value: ", ".join(filter(None, value)) if is_list(value) else value)
+            frame[name] = mapped(frame[name], lambda texts: ", ".join(filter(None, texts)))
     return frame
 
 
@@ -131,6 +137,15 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 def is_list(value: object) -> bool:
     return isinstance(value, list)
+
+
+def as_lists(column: pd.Series) -> pd.Series:
+    """A column of lists and texts as `LISTS`, a text as a list of one; what is missing stays so."""
+    if column.dtype == LISTS:
+        return column
+    values = zip(column.tolist(), column.isna(), strict=True)
+    lists = [None if gone else value if is_list(value) else [value] for value, gone in values]
+    return pd.Series(pd.array(pa.array(lists, LISTS.pyarrow_dtype), LISTS), column.index)
 
 
 def categories(column: pd.Series) -> pd.Series:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from benchmarks.scale import Stage, bounded, within
 from common.captions import fold
 from common.catalogue import open_catalogue
-from common.columns import TEXT, distinct, each, first_equal, hashes, mapped, table_of
+from common.columns import TEXT, distinct, each, first_equal, hashes, mapped, table_of, without_lists
 from common.errors import InputError
 from common.formats.source import NamedImages
 from common.formats.table import READ_AT_ONCE, find_encoding
@@ -63,18 +64,35 @@ def test_a_table_of_rows_does_not_depend_on_the_pieces(monkeypatch, at_once):
     found = table_of(([f"a{n}", f"b{n}"] for n in range(5)), ["first", "second"])
     assert list(found) == ["first", "second"] and (found.dtypes == TEXT).all()
     assert found.to_numpy().tolist() == [[f"a{n}", f"b{n}"] for n in range(5)]
-    named = [{"b": "1"}, {"a": "2", "b": None}, {"c": ["3", None], "b": "4"}, {"c": "5"}]
+    named = [{"b": "1"}, {"a": "2", "b": None}, {"c": ["3", None], "b": "4"}, {"c": ["5"]}, {"c": []}]
     found = table_of(iter(named))
     assert list(found) == ["b", "a", "c"]
-    assert found.index.tolist() == [0, 1, 2, 3] and found["b"].dtype == found["a"].dtype == TEXT
+    assert found.index.tolist() == [0, 1, 2, 3, 4] and found["b"].dtype == found["a"].dtype == TEXT
     expected = [[row.get(name) for name in "abc"] for row in named]
-    whole = found[list("abc")].astype(object)
-    assert [[None if missing(value) else value for value in row] for row in whole.to_numpy().tolist()] == expected
+    columns = [pa.array(found[name]).to_pylist() for name in "abc"]
+    assert list(map(list, zip(*columns, strict=True))) == expected
     assert list(table_of([], ["a"])) == ["a"] and table_of([]).shape == (0, 0)
 
 
-def missing(value: object) -> bool:
-    return value is None or value != value
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_lists_become_rows_or_one_text(monkeypatch, at_once):
+    """Whichever rows come first: texts, nothing, or the lists themselves."""
+    monkeypatch.setattr("common.columns.AT_ONCE", at_once)
+    rows = [
+        {"id": "1", "images": "a.jpg", "tags": None},
+        {"id": "2"},
+        {"id": "3", "images": ["b.jpg", None, ""], "tags": ["x", "", None, "y"]},
+        {"id": "4", "images": [], "tags": []},
+        {"id": "5", "images": ["c.jpg", "d.jpg"], "tags": "z"},
+    ]
+    found = without_lists(table_of(rows), ("images",))
+    assert (found.dtypes == TEXT).all()
+    # a list of nothing is a row without an image, which is told later
+    expected = ["1 a.jpg -", "2 - -", "3 b.jpg x, y", "3 - x, y", "3  x, y", "4 - ", "5 c.jpg z", "5 d.jpg z"]
+    assert found.fillna("-").agg(" ".join, axis=1).tolist() == expected
+    assert found.index.tolist() == [0, 1, 2, 2, 2, 3, 4, 4]
+    both = without_lists(table_of([{"a": ["1", "2"], "b": ["3", "4"]}]), ("a", "b"))
+    assert both["a"].tolist() == ["1", "1", "2", "2"] and both["b"].tolist() == ["3", "4"] * 2
 
 
 @pytest.mark.parametrize("name", ["shop.csv", "shop.jsonl", "kaggle"])
@@ -229,8 +247,8 @@ def test_benchmark_prints_its_figures():
     assert done.returncode in (0, 1), done.stderr  # 1: times of so small sizes may be noise
     lines = done.stdout.splitlines()
     table = [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
-    stages = ["opening a CSV", "opening", "caching", "near-duplicates", "splitting", "pairs", "word2vec", "batches"]
-    assert table[2:] == [*stages, "evaluating"]
+    opened = ["opening a CSV", "opening", "caching", "near-duplicates", "splitting"]
+    assert table[2:] == [*opened, "pairs", "word2vec", "run folder", "batches", "evaluating"]
     assert sum("N x M" in line and "extrapolated" in line for line in lines) == 2
     figures = dict(line.split(": ") for line in lines[-2:])
     assert list(figures) == ["peak_bytes_per_product_over_2gb", "largest_exponent"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from common.columns import table_of
 from common.errors import InputError
 from common.formats import table
 from common.formats.source import Source
@@ -98,13 +99,13 @@ def read_multimodal(path: Path) -> Source:
         if not isinstance(caption, str | list | None):
             unusable.append((f"the caption is a {type(caption).__name__}, not a text", name))
             continue
-        rows.append({"image": name, "caption": caption, **facts.groupdict()})
+        rows.append({"image": name, "caption": table.as_text(caption), **facts.groupdict()})
         places.append(name)
     without = sorted({file.name for file in folder.iterdir()} - captions.keys())
     unusable += [(f"the image is not in {CAPTIONS}", name) for name in without]
     found = ["DeepFashion-MultiModal, captions of images"]
     names = ["image", "caption", *NAME.groupindex]
-    return Source(path, pd.DataFrame(rows, columns=names, dtype=object), places, folder, unusable, found, COLUMNS)
+    return Source(path, table_of(rows, names), places, folder, unusable, found, COLUMNS)
 
 
 def read_json(file: Path, kind: type) -> Any:

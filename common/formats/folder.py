@@ -1,11 +1,14 @@
 """A folder of images, each with its captions beside it in a text file of the same name, one a line."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 from PIL import Image
 
-from common.columns import clean
+from common.columns import Part, clean, table_of
+from common.containment import inside
 from common.errors import InputError
 from common.formats.source import Source
 
@@ -13,9 +16,14 @@ Image.init()
 SUFFIXES = frozenset(Image.EXTENSION)
 
 
-def images_in(path: Path) -> list[Path]:
-    """The image files in a folder and those below it, in the order of their names."""
-    return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+def images_in(path: Path) -> Iterator[Path]:
+    """The image files in a folder and those below it, in the order of their names; links to folders are passed over."""
+    for name in sorted(os.listdir(path)):  # noqa: PTH208, names weigh less than paths
+        file = path / name
+        if file.is_dir() and not file.is_symlink():
+            yield from images_in(file)
+        elif file.suffix.lower() in SUFFIXES and file.is_file():
+            yield file
 
 
 def matches(path: Path) -> bool:
@@ -29,13 +37,22 @@ def read(path: Path) -> Source:
     Raises:
         InputError: a text file is not UTF-8.
     """
-    rows, unusable = [], []
+    unusable: list[tuple[str, str]] = []
+    frame = table_of(captioned_images(path, unusable), ["id", "image", "caption"])
+    places = Part(frame["image"], np.arange(len(frame), dtype=np.int32))
+    columns = {name: name for name in frame}
+    return Source(path, frame, places, path, unusable, ["folder of images, each with a .txt file"], columns)
+
+
+def captioned_images(path: Path, unusable: list[tuple[str, str]]) -> Iterator[list[str]]:
+    """Product, image and caption of each row; those that cannot be used are added to the list on the way."""
+    is_inside = inside(path)
     for image in images_in(path):
         name, text = image.relative_to(path), image.with_suffix(".txt")
         if clean(str(name)) != str(name):
             unusable.append(("its name is not UTF-8", str(name)))
             continue
-        if not text.resolve().is_relative_to(path.resolve()):
+        if not is_inside(text):
             unusable.append(("its text file is a link out of the folder", str(name)))
             continue
         try:
@@ -46,8 +63,4 @@ def read(path: Path) -> Source:
             unusable.append(("no text file beside the image", str(name)))
             continue
         product = name.parent if name.parent.name else name
-        rows += [(str(product), str(name), caption) for caption in captions or [""]]
-    frame = pd.DataFrame(rows, columns=["id", "image", "caption"], dtype=str)
-    places = frame["image"].tolist()
-    columns = {name: name for name in frame}
-    return Source(path, frame, places, path, unusable, ["folder of images, each with a .txt file"], columns)
+        yield from ([str(product), str(name), caption] for caption in captions or [""])

@@ -6,7 +6,6 @@ The first is the layout of the public mirrors `ashraq/fashion-product-images-sma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from textwrap import shorten
 
@@ -15,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.columns import TEXT, mapped
+from common.columns import LISTS, TEXT, mapped, pieces
 from common.errors import InputError
 from common.formats.source import Source
 
@@ -123,15 +122,20 @@ def read_column(files: list[Path], name: str, kind: pa.DataType) -> pd.Series:
         raise pa.ArrowInvalid("values in values")
     tables = [pq.read_table(file, columns=[name]) for file in files]
     if is_list(kind):
-        lists = chain.from_iterable(table[name].to_pylist() for table in tables)
-        texts = [some and [None if value is None else str(value) for value in some] for some in lists]
-        return pd.Series(texts, dtype=object)
+        found = [as_texts(table[name][piece]) for table in tables for piece in pieces(len(table))]
+        return pd.Series(pd.array(pa.chunked_array(found, LISTS.pyarrow_dtype), LISTS))
     # pandas would round large integers beside a missing one; bytes may be UTF-8
     if pa.types.is_integer(kind) or is_binary(kind) or pa.types.is_binary_view(kind):
         tables = [table.cast(pa.schema([(name, pa.string())])) for table in tables]
     types = {pa.string(): TEXT, pa.large_string(): TEXT}
     columns = [table.to_pandas(ignore_metadata=True, types_mapper=types.get)[name] for table in tables]
     return as_strings(pd.concat(columns, ignore_index=True))
+
+
+def as_texts(lists: pa.ChunkedArray) -> pa.Array:
+    """Lists of texts from lists of values."""
+    texts = [some and [None if value is None else str(value) for value in some] for some in lists.to_pylist()]
+    return pa.array(texts, LISTS.pyarrow_dtype)
 
 
 def as_strings(column: pd.Series) -> pd.Series:
