@@ -225,7 +225,7 @@ def measure(size: int, folder: Path) -> tuple[dict[str, Stage], float]:
         with mock.patch.object(word2vec, "kept_array", partial(files.kept_array, folder=folder)):
             word2vec.word_vectors(vocabulary, pairs.captions, WORD_VECTORS)
     with stage("run folder", found):
-        Run(folder / "run").begin({}, pairs.products.copy(), vocabulary, torch.nn.Identity())
+        Run(folder / "run").begin({}, pairs.distinct_products(), vocabulary, torch.nn.Identity())
     with stage("batches", found):
         order = torch.randperm(len(pairs)).numpy()
         images.pixels._mmap.madvise(mmap.MADV_RANDOM)  # the time and memory to read a disk ahead are not ours

@@ -212,6 +212,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.image)
 
+    def distinct_products(self) -> Part:
+        """The id of each product, once."""
+        first = self.product == np.arange(len(self))
+        return Part(self.products.column, self.products.which[first])
+
     def with_features(self, images: Images | None = None, texts: Texts | None = None) -> "Pairs":
         """The same pairs with features (N, F) of all images, or of their captions, in place of the originals."""
         pairs = copy.copy(self)

@@ -3,20 +3,18 @@
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from common.captions import TRANSFORMER_FOLDER, VOCABULARY_FILE, Tokenizer, first_line
-from common.columns import TEXT, each
 from common.devices import evaluation_precision
 from common.errors import InputError
 from common.files import remove, remove_leftovers, replacing, write_atomically
@@ -81,19 +79,19 @@ class Run:
         return cls(folder, overwrite=options.overwrite)
 
     def begin(
-        self, config: dict[str, Any], train_products: pd.Series, tokenizer: Tokenizer, text_encoder: nn.Module
+        self, config: dict[str, Any], train_products: Iterable[str], tokenizer: Tokenizer, text_encoder: nn.Module
     ) -> None:
         """Start the folder; an earlier run is deleted only now, when all input is known to be good.
 
         Args:
-            train_products: the product id of each pair that is trained on.
+            train_products: the ids of the products that are trained on.
         """
         if self.overwrite:
             delete_run(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / CONFIG, json.dumps(config, indent=2))
-        products = train_products.astype(TEXT).drop_duplicates().sort_values()
-        write_atomically(self.folder / TRAIN_PRODUCTS, "".join(json_list(each(products))))
+        with replacing(self.folder / TRAIN_PRODUCTS) as part, part.open("w", encoding="utf-8") as file:
+            file.writelines(json_list(train_products))
         tokenizer.save(self.folder)
         save_text_config(text_encoder, self.folder)
 

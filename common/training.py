@@ -120,7 +120,7 @@ def fit(
         config = session.config | {"parameters": count_parameters(model)}
         seed_process(settings.seed, progress)
         if processes.is_first():
-            run.begin(config, session.train.products.copy(), session.tokenizer, model.text_encoder)
+            run.begin(config, session.train.distinct_products(), session.tokenizer, model.text_encoder)
     at_chance = {name: float(value) for name, value in at_chance.items()}
     monitor = Monitor(run.folder, at_chance, progress.epoch) if processes.is_first() else None
 

@@ -91,6 +91,7 @@ def test_pairs_of_some_rows_are_those_of_a_table_of_these_alone():
     alone = Pairs(ROWS.iloc[which], np.arange(3), PIXELS, TOKENIZER)
     assert list(some.products) == list(alone.products) == ["shirt", "copy", "shirt"]
     assert list(some.captions) == list(alone.captions) == ROWS["caption"].iloc[which].tolist()
+    assert list(some.distinct_products()) == ["shirt", "copy"]
     assert some.products.some(np.array([2, 1])) == ["shirt", "copy"] and some.captions[1] == "blue  SHIRT "
     assert len(some) == len(some.captions) == 3
     one, other = some.batch(np.array([2, 0, 1])), alone.batch(np.array([2, 0, 1]))

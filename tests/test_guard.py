@@ -176,13 +176,19 @@ def test_other_machines_do_not_reach_it(served):
 # --- the script ----------------------------------------------------------------------------------------
 
 
+def leave_no_signal_ignored() -> None:
+    """As `nohup` and the background of a shell do, under which the tests may be run."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def script(folder, tmp_path):
     """The script with its page on, whose address is `script.address`; what it keeps meanwhile is in tmp_path."""
     command = [sys.executable, HERE / "app_in_process.py", folder, "--no-browser", "--device", "cpu"]
     environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(HERE.parent)}
     script = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+                              preexec_fn=leave_no_signal_ignored)  # fmt: skip
     line = next(line for line in script.stdout if line.startswith("the page"))
     script.address = line.split()[2]
     assert line == f"the page: {script.address} (Ctrl-C ends it)\n"
