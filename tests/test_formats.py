@@ -12,6 +12,7 @@ from tiny_runs import evaluate, train, use_patches
 
 from common.catalogue import open_catalogue
 from common.errors import InputError
+from common.formats.folder import images_in
 from common.images import open_images
 from common.loading import load
 
@@ -243,6 +244,16 @@ def test_images_of_a_folder_and_beside_it_are_of_different_products(tmp_path):
         "1.jpg": {"1"},
         "2.jpg": {"2"},
     }
+
+
+def test_images_of_a_folder_come_in_the_order_of_their_names(tmp_path):
+    """Folder by folder, as paths are compared; what a link to a folder leads to is not there twice."""
+    names = ["B.jpg", "a/1/z.jpg", "a/2.jpg", "a-b/1.jpg", "a.jpg", "x.jpg/1.jpg", "x.png"]
+    for name in reversed(names):
+        write(tmp_path / name, picture(tiny_products(1)[0]))
+    (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
+    found = list(images_in(tmp_path))
+    assert found == sorted(found) == [tmp_path / name for name in names]
 
 
 def test_odd_lines_and_names_are_reported(tmp_path):
