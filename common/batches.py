@@ -47,14 +47,7 @@ class Data:
         return Part(self.catalogue.rows["caption"], self.splits.rows(split))
 
     def pairs(self, split: str, tokenizer: Tokenizer, label_column: str = "") -> "Pairs":
-        """The (image, caption) pairs of a split; see `Pairs`.
-
-        Raises:
-            InputError: there is no such attribute, or it cannot be used.
-        """
-        attributes = self.catalogue.attributes
-        if label_column and label_column not in attributes:
-            raise InputError(f"no attribute column '{label_column}' in the catalogue; it has {attributes}")
+        """The (image, caption) pairs of a split; see `Pairs`."""
         return Pairs(self.catalogue.rows, self.splits.rows(split), self.images.pixels, tokenizer, label_column)
 
 
@@ -185,7 +178,7 @@ class Pairs:
     """The (image, caption) pairs of some rows, ready to be batched.
 
     Args:
-        rows: of a catalogue; their texts are not copied, of a large one they would be in memory twice.
+        rows: of a catalogue, a large one; no copy of their texts is kept.
         which: (P,) the numbers of the rows that are pairs.
         images: (N, H, W, 3) uint8, all decoded images.
         tokenizer: encodes the captions, once.
@@ -201,13 +194,13 @@ class Pairs:
         self.images = images
         self.image = rows["image"].to_numpy()[which]
         self.products, self.captions = (Part(rows[name], which) for name in ("product", "caption"))
-        self.product = first_equal(self.products.copy())
-        self.caption = first_equal(hashes(self.captions.copy(), fold))
+        self.product = first_equal(self.products.series())
+        self.caption = first_equal(hashes(self.captions.series(), fold))
         self.texts = Texts(*tokenizer(iter(self.captions)))
         self.labels = np.broadcast_to(np.int64(NO_LABEL), len(which))
         self.classes: list[str] = []
         if label_column:
-            self.labels, self.classes = identity_labels(Part(rows[label_column], which).copy())
+            self.labels, self.classes = identity_labels(Part(rows[label_column], which).series())
 
     def __len__(self) -> int:
         return len(self.image)

@@ -54,8 +54,8 @@ class Part(Sequence):
         """Several values."""
         return self.column.iloc[self.which[numbers]].tolist()
 
-    def copy(self) -> pd.Series:
-        """The rows as a column of their own."""
+    def series(self) -> pd.Series:
+        """A column of these rows alone, a copy."""
         return self.column.iloc[self.which]
 
 

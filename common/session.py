@@ -89,6 +89,7 @@ def prepare(
     run = Run.open(options)
     with processes.first_on_machine_first():
         data = load_data(options, settings.image_size, sample)
+    refuse_unknown_label(label_column, data)
     require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
     if run.resumed:
         config = read_config(run.folder, model)
@@ -123,6 +124,12 @@ def prepare(
         run, config, settings, device, precision, data, tokenizer, images, options.images_from, train, val, val_texts,
         batch_size,
     )  # fmt: skip
+
+
+def refuse_unknown_label(column: str, data: Data) -> None:
+    attributes = data.catalogue.attributes
+    if column and column not in attributes:
+        raise InputError(f"no attribute column '{column}' in the catalogue; it has {attributes}")
 
 
 def check_parts(settings: Any) -> None:

@@ -67,8 +67,12 @@ class Launched:
     def settle(self, progress: Progress, train: Pairs) -> None:
         """Wait for the losses and add them to the progress.
 
+        Args:
+            progress: of the training.
+            train: the pairs that the batch was taken from.
+
         Raises:
-            TrainingStopped: one is not finite; of these pairs.
+            TrainingStopped: one is not finite.
         """
         if self.read:
             self.read.synchronize()

@@ -493,6 +493,27 @@ def test_shards_with_other_columns(tmp_path):
         open_catalogue(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ([["x", "y"], [7, 8]], ["x, y", "7, 8"]),
+        ([None, ["x", "y"]], ["", "x, y"]),
+        ([["x", "y"], None], ["x, y", ""]),
+        ([["x"], "abc"], None),
+        ([7, ["x"]], None),
+    ],
+)
+def test_lists_in_some_shards(tags, expected, tmp_path):
+    for name, value in zip("ab", tags, strict=True):
+        row = {"id": name, "text": name, "tags": value, "image": {"bytes": PICTURE, "path": None}}
+        write_parquet(tmp_path / f"{name}.parquet", [row])
+    if expected is None:
+        with pytest.raises(InputError, match=r"b.parquet: its columns differ from those of .*a.parquet"):
+            open_catalogue(tmp_path)
+    else:
+        assert open_catalogue(tmp_path).rows["tags"].tolist() == expected
+
+
 # --- real data -----------------------------------------------------------------------------------------------
 
 

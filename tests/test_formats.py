@@ -1,6 +1,8 @@
 """common/formats: the public layouts as the readers see them, defects included, and a training on each."""
 
+import errno
 import json
+import os
 import shutil
 
 import h5py
@@ -48,6 +50,8 @@ def test_a_training_and_an_evaluation_run_end_to_end(made, tmp_path, monkeypatch
     _, folder, _ = made
     use_patches(monkeypatch)
     run = train(monkeypatch, folder, tmp_path / "run", epochs=1)
+    products = json.loads((run / "train_products.json").read_text())
+    assert products and len(products) == len(set(products)), "once each, however many images and captions it has"
     report = evaluate(monkeypatch, run)
     assert report["gallery"]["products"] >= 5 and report["rsum"] > 0
     assert json.loads((run / "config.json").read_text())["data"]["path"] == str(folder)
@@ -252,8 +256,34 @@ def test_images_of_a_folder_come_in_the_order_of_their_names(tmp_path):
     for name in reversed(names):
         write(tmp_path / name, picture(tiny_products(1)[0]))
     (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
-    found = list(images_in(tmp_path))
+    found = list(images_in(tmp_path, []))
     assert found == sorted(found) == [tmp_path / name for name in names]
+
+
+def test_a_folder_that_may_not_be_read_is_reported(tmp_path, monkeypatch):
+    """Root may read all, so the system's answer is imitated; a whole disk has its lost+found."""
+    for name in ("a", "lost+found/1", "z/1"):
+        write(tmp_path / f"{name}.jpg", picture(tiny_products(1)[0]))
+        write(tmp_path / f"{name}.txt", name.encode())
+    real = os.listdir
+
+    def listdir(path):
+        if path.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    catalogue, rows = rows_of(tmp_path)
+    assert rows["product"].tolist() == ["a.jpg", "z"]
+    assert catalogue.report.unusable == {"a folder that may not be read": ["lost+found"]}
+
+
+def test_a_name_that_is_no_text_is_reported(tmp_path):
+    multimodal(tmp_path)
+    file = tmp_path / "captions.json"
+    name = "WOMEN-D\ud800-id_00000002-02_1_front.jpg"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: "half a sign"}))
+    assert name in open_catalogue(tmp_path).report.unusable["the image file does not exist"]
 
 
 def test_odd_lines_and_names_are_reported(tmp_path):

@@ -247,7 +247,10 @@ def test_a_mistake_in_a_process(words, parts, folder, data):
         (["--data", "uncaptioned.csv"], ["uncaptioned.csv", "caption", "['id', 'image']", "--caption-column"]),
         (["--epochs", "0"], ["--epochs = 0: expected a number from 1 up"]),
         (["--image-size", "4", "60"], ["--image-size = 4: expected a number from 8 up"]),
-        (["--cmpc-column", "brand"], ["no attribute column 'brand'"]),
+        (
+            ["--cmpc-column", "brand", "--text-encoder", "bert", "--text-weights", "none"],
+            ["no attribute column 'brand'"],
+        ),
         (["--output", "photos"], ["photos: not empty", "--resume", "--overwrite", "--output"]),
         (["--output", "uncaptioned.csv"], ["uncaptioned.csv: a file is in the way"]),
         (["--output", "photos", "--resume"], ["photos: no run there"]),

@@ -99,7 +99,8 @@ def read_multimodal(path: Path) -> Source:
         if not isinstance(caption, str | list | None):
             unusable.append((f"the caption is a {type(caption).__name__}, not a text", name))
             continue
-        rows.append({"image": name, "caption": table.as_text(caption), **facts.groupdict()})
+        row = {"image": name, "caption": caption, **facts.groupdict()}
+        rows.append({column: table.as_text(value) for column, value in row.items()})
         places.append(name)
     without = sorted({file.name for file in folder.iterdir()} - captions.keys())
     unusable += [(f"the image is not in {CAPTIONS}", name) for name in without]

@@ -16,19 +16,27 @@ Image.init()
 SUFFIXES = frozenset(Image.EXTENSION)
 
 
-def images_in(path: Path) -> Iterator[Path]:
-    """The image files in a folder and those below it, in the order of their names; links to folders are passed over."""
-    for name in sorted(os.listdir(path)):  # noqa: PTH208, names weigh less than paths
+def images_in(path: Path, unreadable: list[Path]) -> Iterator[Path]:
+    """The image files in a folder and those below it, in the order of their names; links to folders are passed over.
+
+    Folders that may not be read are added to the list on the way.
+    """
+    try:
+        names = sorted(os.listdir(path))  # noqa: PTH208, names weigh less than paths
+    except PermissionError:
+        unreadable.append(path)
+        return
+    for name in names:
         file = path / name
         if file.is_dir() and not file.is_symlink():
-            yield from images_in(file)
+            yield from images_in(file, unreadable)
         elif file.suffix.lower() in SUFFIXES and file.is_file():
             yield file
 
 
 def matches(path: Path) -> bool:
     """Whether some image has a text file beside it."""
-    return path.is_dir() and any(image.with_suffix(".txt").is_file() for image in images_in(path))
+    return path.is_dir() and any(image.with_suffix(".txt").is_file() for image in images_in(path, []))
 
 
 def read(path: Path) -> Source:
@@ -46,8 +54,8 @@ def read(path: Path) -> Source:
 
 def captioned_images(path: Path, unusable: list[tuple[str, str]]) -> Iterator[list[str]]:
     """Product, image and caption of each row; those that cannot be used are added to the list on the way."""
-    is_inside = inside(path)
-    for image in images_in(path):
+    is_inside, unreadable = inside(path), []
+    for image in images_in(path, unreadable):
         name, text = image.relative_to(path), image.with_suffix(".txt")
         if clean(str(name)) != str(name):
             unusable.append(("its name is not UTF-8", str(name)))
@@ -64,3 +72,4 @@ def captioned_images(path: Path, unusable: list[tuple[str, str]]) -> Iterator[li
             continue
         product = name.parent if name.parent.name else name
         yield from ([str(product), str(name), caption] for caption in captions or [""])
+    unusable += [("a folder that may not be read", str(folder.relative_to(path))) for folder in unreadable]

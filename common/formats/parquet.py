@@ -67,9 +67,10 @@ def read(path: Path, image_column: str | None = None) -> Source:
             raise InputError(f"{file}: not a readable parquet file ({error})") from None
         if len(set(schema.names)) < len(schema.names):
             raise InputError(f"{file}: a column name occurs twice in {schema.names}; rename one")
-        if kinds and schema.names != list(kinds):
+        known = kinds or dict.fromkeys(schema.names, pa.null())
+        if schema.names != list(known) or any(differ(known[field.name], field.type) for field in schema):
             raise InputError(f"{file}: its columns differ from those of {files[0]}; move it elsewhere")
-        kinds = kinds or {field.name: field.type for field in schema}
+        kinds |= {field.name: field.type for field in schema if pa.types.is_null(known[field.name])}
     column = stored_images(kinds, image_column)
     places, found, texts = Places(files), [f"parquet, {len(files)} file{'s' * (len(files) > 1)}"], {}
     for name in [name for name in kinds if name != column]:
@@ -109,6 +110,11 @@ def is_list(kind: pa.DataType) -> bool:
     return (
         types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_list_view(kind)
     )
+
+
+def differ(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether one is of lists and the other is not; a column without any value may become either."""
+    return is_list(one) != is_list(other) and not (pa.types.is_null(one) or pa.types.is_null(other))
 
 
 def read_column(files: list[Path], name: str, kind: pa.DataType) -> pd.Series:

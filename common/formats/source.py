@@ -67,7 +67,7 @@ class Lines(Sequence[str]):
 class Source:
     """A catalogue as it was found, before anything is checked.
 
-    `frame` holds one (image, caption) pair a row, all values strings or missing. Images are files
+    `frame` holds one (image, caption) pair a row, all values strings, lists of strings or missing. Images are files
     (`image_folder` and the image column) unless `images` is set: then the image of row i is its i-th.
     """
 
