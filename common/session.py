@@ -127,6 +127,7 @@ def prepare(
 
 
 def refuse_unknown_label(column: str, data: Data) -> None:
+    """Raise an `InputError` when the catalogue has no such attribute; before anything is made of its captions."""
     attributes = data.catalogue.attributes
     if column and column not in attributes:
         raise InputError(f"no attribute column '{column}' in the catalogue; it has {attributes}")
