@@ -44,6 +44,7 @@ from common.batches import Batch
 from common.devices import describe
 from common.embedding import EMBEDDED_AT_ONCE, embed_images
 from common.errors import InputError, run_script
+from common.images import blank_batch
 from common.large_batches import Embed, Losses, compute_gradients
 from common.loading import WORKERS, place
 from common.optimization import build_optimizer
@@ -215,7 +216,7 @@ def embedding_ratio(session: Session, model: nn.Module, repeats: int) -> float:
     """The speed of `embed_images` on what validation or the extraction of features sees, over the bare model's."""
     which = np.tile(session.val.images, 1 + 4 * EMBEDDED_AT_ONCE // len(session.val.images))[: 4 * EMBEDDED_AT_ONCE]
     pixels = place(session.data.images.pixels, session.device, session.images_from)[0]
-    ready = torch.zeros(EMBEDDED_AT_ONCE, 3, *session.settings.image_size, dtype=torch.uint8, device=session.device)
+    ready = blank_batch(EMBEDDED_AT_ONCE, session.settings.image_size, session.device)
 
     def loaded() -> None:
         embed_images(model, pixels, which, session.device)

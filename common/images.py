@@ -242,6 +242,12 @@ def at_least_a_pixel(image: Image.Image, width: int, height: int) -> Image.Image
     return image
 
 
+def blank_batch(count: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """(B, 3, H, W) uint8 zeros, in memory pixel by pixel as batches of images are: a step that is compiled or recorded
+    for another layout is not the one that a training takes."""
+    return torch.zeros(count, *size, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
+
+
 def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator | None = None) -> Tensor:
     """Flip half of the images left to right and shift each, the border repeated.
 

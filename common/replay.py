@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import set_warn_on_accumulate_grad_stream_mismatch
 
 from common.devices import encoding_in, random_state, set_random_state
+from common.images import blank_batch
 from common.large_batches import norms_at_rest
 from common.session import Session
 from common.speed import step_seconds
@@ -92,7 +93,7 @@ def record(encoder: nn.Module, precision: torch.dtype, shape: Shape, device: tor
     the norms' statistics and the random numbers are as they were.
     """
     own_forward, state = encoder.forward, random_state(device)
-    images = torch.zeros(shape, dtype=torch.uint8, device=device)
+    images = blank_batch(shape[0], shape[2:], device)
     encoder.train()
     gc.collect()  # an older graph that is found to be garbage during a recording would break it
     # the graphs run on a stream of their own, which torch would warn of

@@ -11,6 +11,7 @@ from common.devices import encoding_in, random_state, set_random_state
 from common.embedding import EMBEDDED_AT_ONCE
 from common.errors import InputError
 from common.image_encoders import build_image_encoder
+from common.images import blank_batch
 from common.large_batches import norms_at_rest
 
 REPEATS = 3
@@ -51,7 +52,7 @@ def step_seconds(
     encoder: nn.Module, precision: torch.dtype, size: tuple[int, int], pairs: int, device: torch.device
 ) -> float:
     """How long an image encoder takes forward and backward on a batch of (pairs, 3, *size)."""
-    images = torch.zeros(pairs, 3, *size, dtype=torch.uint8, device=device)
+    images = blank_batch(pairs, size, device)
     started = time.perf_counter()
     with encoding_in(precision, device):
         features = encoder(images)

@@ -33,6 +33,10 @@ def without_compiler(monkeypatch):
     torch._dynamo.reset()
 
 
+def compiled_graphs() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
 # --- compile -------------------------------------------------------------------------------------------
 
 
@@ -48,15 +52,15 @@ def test_every_encoder_is_one_graph(name, without_compiler, capsys):
     assert encoder.state_dict().keys() >= before.keys()
     assert all(torch.equal(encoder.state_dict()[key], value) for key, value in before.items())
     assert all(parameter.grad is None for parameter in encoder.parameters())
-    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)  # below 16 a CPU has other convolutions
-    frames = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    pixels = torch.randint(0, 256, (20, 32, 32, 3), dtype=torch.uint8)  # below 16 a CPU has other convolutions
+    images, graphs = pixels.permute(0, 3, 1, 2), compiled_graphs()
     with encoding_in(torch.float32, CPU):  # as models call their encoders
         encoder(images[:2]).sum().backward()
         with torch.no_grad():
             encoder(images[:2])
         with torch.inference_mode():
             encoder.eval()(images.clone())  # as evaluation makes its batches, within
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == frames, "nothing is compiled in a training"
+    assert compiled_graphs() == graphs, "nothing is compiled in a training"
     plain = build_image_encoder(name, "none").eval()
     plain.load_state_dict(encoder.state_dict())
     with torch.inference_mode():
@@ -75,10 +79,21 @@ def test_a_graph_that_breaks_is_an_error(without_compiler):
         compile_image_encoder(Broken(), torch.float32, (32, 24), 4, False, CPU)
 
 
-def test_a_compiled_training_is_the_same(patches, without_compiler, data, tmp_path, monkeypatch, capsys):
-    compiled = train(monkeypatch, data, tmp_path / "compiled", "--compile", epochs=2)
+@pytest.mark.parametrize("flags", [(), ("--shift", "0", "--no-flip")], ids=["augmented", "as they are"])
+def test_a_compiled_training_is_the_same(flags, patches, without_compiler, data, tmp_path, monkeypatch, capsys):
+    graphs, real_fit = {}, common.training.fit
+
+    def watched(*given):
+        graphs["before"] = compiled_graphs()
+        real_fit(*given)
+        graphs["after"] = compiled_graphs()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(common.training, "fit", watched)
+        compiled = train(patched, data, tmp_path / "compiled", "--compile", *flags, epochs=2)
     assert "compile: the image encoder was compiled in" in capsys.readouterr().out
-    assert_same_run(compiled, train(monkeypatch, data, tmp_path / "plain", epochs=2))
+    assert graphs["after"] == graphs["before"] > 0, "what a training compiles is none of the warm-up that is printed"
+    assert_same_run(compiled, train(monkeypatch, data, tmp_path / "plain", *flags, epochs=2))
 
 
 @pytest.mark.slow
