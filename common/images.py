@@ -4,14 +4,12 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 import shutil
 import struct
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -26,13 +24,13 @@ from common.devices import send
 from common.errors import InputError
 from common.files import CACHE_FOLDER, remove_older, replacing, reserve
 from common.hashing import digest
+from common.workers import on_all_cores
 
 WHITE = (255, 255, 255)
 THUMBNAIL = (32, 32)
 """(height, width) at which images are compared and, without a cache of their own, checked."""
 LARGEST_SHARE = 0.9
 """How much of the free disk a cache may take."""
-DECODED_AT_ONCE = 1024
 CACHE_VERSION = 2
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -158,25 +156,20 @@ def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, 
     """Decode every image on all cores into `pixels_file`, through temporary files."""
     digests, errors, sizes = np.zeros(catalogue.image_count, dtype=np.uint64), {}, Counter()
     shape = (catalogue.image_count, *size, 3)
-    sources = catalogue.image_sources()
     with replacing(pixels_file, math.prod(shape)) as part:
-        with (
-            part.open("wb") as file,
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm(total=catalogue.image_count, desc=f"decoding images to {size[0]}x{size[1]}", unit="image") as bar,
-        ):
+        with part.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(file, header)
-            reserve(file, file.tell() + math.prod(shape))
-            while chunk := list(islice(sources, DECODED_AT_ONCE)):
-                read = pool.map(lambda source: read_image(source, size), chunk)
-                for number, (pixels, digests[number], found) in enumerate(read, start=bar.n):
-                    if isinstance(found, str):
-                        errors[number] = found
-                    else:
-                        sizes[found] += 1
-                    file.write(pixels.tobytes())
-                bar.update(len(chunk))
+            start = file.tell()
+            reserve(file, start + math.prod(shape))
+        to_part = partial(read_into, part, start, size)
+        read = on_all_cores(to_part, enumerate(catalogue.image_sources()), catalogue.image_count)
+        bar = tqdm(read, f"decoding images to {size[0]}x{size[1]}", catalogue.image_count, unit="image")
+        for number, (digests[number], found) in enumerate(bar):
+            if isinstance(found, str):
+                errors[number] = found
+            else:
+                sizes[found] += 1
         with replacing(facts_file) as kept:
             np.savez(kept, digests=digests, facts=json.dumps({"errors": errors, "remarks": remark_on(sizes)}))
 
@@ -188,6 +181,18 @@ def remark_on(sizes: Counter) -> list[str]:
     (height, width), count = sizes.most_common(1)[0]
     others = sizes.total() - count
     return [f"images are {height}x{width} (height x width)" + (f", {others:,} of them are not" if others else "")]
+
+
+def read_into(
+    file: Path, start: int, size: tuple[int, int], numbered: tuple[int, Path | bytes | None]
+) -> tuple[int, tuple[int, int] | str]:
+    """Write an image's pixels to its place in a file; returns the rest of what `read_image` gives."""
+    number, source = numbered
+    pixels, image_digest, found = read_image(source, size)
+    with file.open("r+b") as opened:
+        opened.seek(start + number * pixels.nbytes)
+        opened.write(pixels)
+    return image_digest, found
 
 
 def read_image(source: Path | bytes | None, size: tuple[int, int]) -> tuple[np.ndarray, int, tuple[int, int] | str]:

@@ -5,9 +5,7 @@ It has the layout of Kaggle's "Fashion Product Images": styles.csv and images/<i
 
 import argparse
 import json
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -20,6 +18,7 @@ sys.path.insert(0, str(ROOT))  # for `python data/sample.py` from any folder
 
 from common.errors import InputError, run_script
 from common.files import remove, replacing
+from common.workers import on_all_cores
 from data.accessories import ACCESSORIES
 from data.drawing import Look, photograph
 from data.footwear import FOOTWEAR
@@ -124,7 +123,8 @@ def sample_table(products: int = 2400, seed: int = 0) -> pd.DataFrame:
     return styles(catalogue(products, seed), seed)
 
 
-def draw_file(path: Path, look: Look, seed: str) -> None:
+def draw_file(what: tuple[Path, Look, str]) -> None:
+    path, look, seed = what
     photograph(look, SILHOUETTES[look.article], seed).save(path, quality=90)
 
 
@@ -137,10 +137,9 @@ def write_catalogue(folder: Path, products: int, seed: int) -> None:
     paths = [folder / "images" / f"{number}.jpg" for number in ids]
     looks = [product.look for product in listed]
     seeds = [f"{seed}/{number}" for number in ids]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        drawn = pool.map(draw_file, paths, looks, seeds, chunksize=20)
-        for _ in tqdm(drawn, "drawing the sample catalogue", products, unit="product"):
-            pass
+    drawn = on_all_cores(draw_file, zip(paths, looks, seeds, strict=True), products)
+    for _ in tqdm(drawn, "drawing the sample catalogue", products, unit="product"):
+        pass
     (folder / "sample.json").write_text(json.dumps(settings(products, seed)))
 
 

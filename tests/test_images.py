@@ -9,7 +9,7 @@ import torch
 from catalogues import drawing, encoded, write_parquet
 from PIL import Image, ImageOps
 
-from common import images
+from common import images, workers
 from common.batches import load_data
 from common.catalogue import open_catalogue
 from common.images import DecodedImages, augment, decode, open_images, read_image
@@ -289,10 +289,11 @@ def test_in_parallel_as_one_by_one(path, tmp_path, monkeypatch, at_once):
     (path.parent / "images" / "1004.jpg").write_bytes(b"broken")
     (path.parent / "images" / "1005.jpg").write_bytes(encoded(plain("RGB", (9, 9), RED), "PNG"))
     results = []
-    for cores, chunk in [(1, 1024), (4, at_once)]:
-        monkeypatch.setattr(images.os, "cpu_count", lambda cores=cores: cores)
-        monkeypatch.setattr(images, "DECODED_AT_ONCE", chunk)
-        results.append(open_images(open_catalogue(path), SIZE, tmp_path / f"{cores} cores"))
+    monkeypatch.setattr(workers, "AT_ONCE", at_once)
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 4)
+    for few in (1000, 0):  # in this process, in four
+        monkeypatch.setattr(workers, "FEW", few)
+        results.append(open_images(open_catalogue(path), SIZE, tmp_path / f"few are {few}"))
     assert same(*results)
     assert results[0].errors == {4: "cannot identify image file"}
     assert results[0].remarks == ["images are 32x24 (height x width), 1 of them are not"]
