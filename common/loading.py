@@ -65,7 +65,10 @@ def load(
         batches: the indices of each batch.
         workers: how many processes make batches ahead; 0 for none.
     """
-    pinned = device.type == "cuda" and workers > 0
+    if workers == 0:  # a loader in this process would only add to the time of a short step
+        yield from (make(which).to(device) for which in batches)
+        return
+    pinned = device.type == "cuda"
     # a generator of its own: the loader would otherwise draw from the one that the training's numbers come from
     loader = DataLoader(
         MadeBatches(make, batches), batch_size=None, num_workers=workers, pin_memory=pinned,
