@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -163,13 +164,14 @@ def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, 
             start = file.tell()
             reserve(file, start + math.prod(shape))
         to_part = partial(read_into, part, start, size)
-        read = on_all_cores(to_part, enumerate(catalogue.image_sources()), catalogue.image_count)
-        bar = tqdm(read, f"decoding images to {size[0]}x{size[1]}", catalogue.image_count, unit="image")
-        for number, (digests[number], found) in enumerate(bar):
-            if isinstance(found, str):
-                errors[number] = found
-            else:
-                sizes[found] += 1
+        count, sources = catalogue.image_count, enumerate(catalogue.image_sources())
+        with closing(on_all_cores(to_part, sources, count)) as read:
+            bar = tqdm(read, f"decoding images to {size[0]}x{size[1]}", count, unit="image")
+            for number, (digests[number], found) in enumerate(bar):
+                if isinstance(found, str):
+                    errors[number] = found
+                else:
+                    sizes[found] += 1
         with replacing(facts_file) as kept:
             np.savez(kept, digests=digests, facts=json.dumps({"errors": errors, "remarks": remark_on(sizes)}))
 

@@ -1,6 +1,7 @@
 """How images come to the device: from its own memory, from the cache on disk, or decoded on the fly."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -12,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 from common.batches import Images
 from common.errors import InputError
 from common.images import ImageFiles
-from common.workers import leave_signals
 
 LARGEST_SHARE = 0.5
 """How much of a GPU's free memory the images may take; the training needs the rest."""
@@ -72,10 +72,16 @@ def load(
     # a generator of its own: the loader would otherwise draw from the one that the training's numbers come from
     loader = DataLoader(
         MadeBatches(make, batches), batch_size=None, num_workers=workers, pin_memory=pinned,
-        generator=torch.Generator(), worker_init_fn=leave_signals,
+        generator=torch.Generator(), worker_init_fn=leave_signals_to_the_training,
     )  # fmt: skip
     for batch in loader:
         yield batch.to(device, non_blocking=pinned)
+
+
+def leave_signals_to_the_training(_worker: int) -> None:
+    """Ctrl-C and SIGTERM reach a whole group of processes: the training still needs its workers to save and end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class MadeBatches(Dataset):

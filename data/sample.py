@@ -6,6 +6,7 @@ It has the layout of Kaggle's "Fashion Product Images": styles.csv and images/<i
 import argparse
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -137,9 +138,9 @@ def write_catalogue(folder: Path, products: int, seed: int) -> None:
     paths = [folder / "images" / f"{number}.jpg" for number in ids]
     looks = [product.look for product in listed]
     seeds = [f"{seed}/{number}" for number in ids]
-    drawn = on_all_cores(draw_file, zip(paths, looks, seeds, strict=True), products)
-    for _ in tqdm(drawn, "drawing the sample catalogue", products, unit="product"):
-        pass
+    with closing(on_all_cores(draw_file, zip(paths, looks, seeds, strict=True), products)) as drawn:
+        for _ in tqdm(drawn, "drawing the sample catalogue", products, unit="product"):
+            pass
     (folder / "sample.json").write_text(json.dumps(settings(products, seed)))
 
 

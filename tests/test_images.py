@@ -290,7 +290,7 @@ def test_in_parallel_as_one_by_one(path, tmp_path, monkeypatch, at_once):
     (path.parent / "images" / "1005.jpg").write_bytes(encoded(plain("RGB", (9, 9), RED), "PNG"))
     results = []
     monkeypatch.setattr(workers, "AT_ONCE", at_once)
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(workers, "cores", lambda: 4)
     for few in (1000, 0):  # in this process, in four
         monkeypatch.setattr(workers, "FEW", few)
         results.append(open_images(open_catalogue(path), SIZE, tmp_path / f"few are {few}"))

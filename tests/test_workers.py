@@ -1,5 +1,6 @@
 """common/workers.py: what a map does, on all cores, and nothing that is left of it however it ends."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,13 +10,15 @@ from contextlib import suppress
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from pickle import PicklingError
 
 import pytest
 
 from common.errors import TrainingStopped
-from common.workers import AT_ONCE, FEW, WAITING, on_all_cores
+from common.workers import AT_ONCE, FEW, WAITING, cores, on_all_cores
 
 ROOT = Path(__file__).resolve().parents[1]
+IN_PROC = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
 SCRIPT = """
 import os, sys, time
 sys.path.insert(0, {root!r})
@@ -52,8 +55,9 @@ def test_things_are_taken_a_little_ahead():
     taken = count()
     done = on_all_cores(abs, (next(taken) for _ in range(10**9)), 10**9)
     assert list(islice(done, 3)) == [0, 1, 2]
-    assert next(taken) <= AT_ONCE * (WAITING * os.cpu_count() + 1)
+    assert next(taken) <= AT_ONCE * (WAITING * cores() + 1)
     done.close()
+    assert not multiprocessing.active_children()
 
 
 def divide(thing: int) -> float:
@@ -78,6 +82,84 @@ def test_a_process_that_dies_is_told():
         list(on_all_cores(die, range(1000), 1000))
 
 
+def run_script(content: str) -> subprocess.CompletedProcess:
+    """Run it to its end: what hangs is killed and fails."""
+    words = [sys.executable, "-c", content.format(root=str(ROOT))]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+
+IDLE = """
+import multiprocessing, os, signal, sys, time
+sys.path.insert(0, {root!r})
+from common import workers
+from common.errors import TrainingStopped
+workers.cores = lambda: 4
+
+for killed in range(4):  # one of them holds the lock of the queue
+    done = workers.on_all_cores(abs, range(1000), 1000)
+    next(done)
+    time.sleep(0.5)
+    processes = sorted(process.pid for process in multiprocessing.active_children())
+    os.kill(processes[killed], signal.SIGKILL)
+    time.sleep(0.5)
+    try:
+        list(done)
+    except TrainingStopped as stopped:
+        print(stopped)
+"""
+
+
+def test_an_idle_process_that_dies_is_told_too():
+    ended = run_script(IDLE)
+    assert ended.returncode == 0 and ended.stdout.count("processes that worked on all cores has died") == 4, ended
+
+
+START = """
+import os, sys
+sys.path.insert(0, {root!r})
+from common import workers
+workers.cores = lambda: 4
+real, started = os.fork, []
+
+def fork():
+    if len(started) == 2:
+        raise KeyboardInterrupt
+    started.append(real())
+    return started[-1]
+
+os.fork = fork
+try:
+    list(workers.on_all_cores(abs, range(1000), 1000))
+except KeyboardInterrupt:
+    print("interrupted", *started)
+"""
+
+
+@IN_PROC
+def test_an_interrupt_while_processes_are_started_ends_them():
+    ended = run_script(START)
+    assert ended.returncode == 0 and ended.stdout.startswith("interrupted "), ended
+    assert end({int(process) for process in ended.stdout.split()[1:]})
+
+
+def wait(thing: int) -> int:
+    time.sleep(0.3)
+    return thing
+
+
+def test_work_that_was_handed_out_is_not_waited_for():
+    done = on_all_cores(wait, range(1000), 1000)
+    next(done)
+    started = time.monotonic()
+    done.close()
+    assert time.monotonic() - started < 0.3 * AT_ONCE / 2
+
+
+def test_work_that_cannot_be_handed_over_is_an_error():
+    with pytest.raises((AttributeError, TypeError, PicklingError), match="pickle"):
+        list(on_all_cores(lambda thing: thing, range(1000), 1000))
+
+
 @pytest.fixture(params=[True, False], ids=["busy", "idle"])
 def working(tmp_path, request):
     """A process with a group of its own that works on all cores, and its workers, which are busy or wait for work."""
@@ -94,23 +176,32 @@ def working(tmp_path, request):
     process.communicate()
 
 
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"  # a zombie has ended
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def end(processes: set[int]) -> bool:
+    """Whether they end soon."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        if not any(Path(f"/proc/{process}").exists() for process in processes):
+        if not any(is_alive(process) for process in processes):
             return True
         time.sleep(0.05)
     return False
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+@IN_PROC
 def test_no_worker_outlives_a_killed_process(working):
     process, workers = working
-    assert all(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert all(map(is_alive, workers))
     process.kill()
     assert end(workers)
 
 
+@IN_PROC
 def test_ctrl_c_is_one_message(working):
     process, workers = working
     os.killpg(process.pid, signal.SIGINT)
