@@ -105,4 +105,10 @@ def export(
             )  # fmt: skip
         except torch.onnx.OnnxExporterError as error:
             raise InputError(f"{file.name}: this run's encoder cannot be exported ({first_line(error)})") from None
+        for given in program.model.graph.inputs:
+            if any(isinstance(given.shape[axis], int) for axis in shapes[given.name]):
+                raise InputError(
+                    f"{file.name}: torch {torch.__version__} exports it for '{given.name}' of one size alone, as older "
+                    "ones do an LSTM; 2.14 does for any: pip install -U torch torchvision"
+                )
         program.save(file)

@@ -1,5 +1,6 @@
 """Fixtures that several test files use."""
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a process has one core
@@ -60,6 +61,7 @@ def disk(tmp_path):
     except FileNotFoundError:
         pytest.skip("no disk can be mounted here")
     yield tmp_path / "disk"
+    gc.collect()  # an error that nobody sees any more may hold a file there open
     subprocess.run(["umount", tmp_path / "disk"], check=True)
 
 

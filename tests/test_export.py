@@ -25,7 +25,12 @@ def runs(data, tmp_path_factory):
         use_patches(monkeypatch)
         for model in MODELS:
             train(monkeypatch, data, folder / model, model=model, epochs=2)
-            run_main(export.main, monkeypatch, folder / model)
+            try:
+                run_main(export.main, monkeypatch, folder / model)
+            except InputError as error:
+                if "of one size alone" in str(error) and torch.__version__ < "2.14":
+                    pytest.skip(str(error))
+                raise
     return folder
 
 
