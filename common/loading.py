@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 from common.batches import Images
 from common.errors import InputError
 from common.images import ImageFiles
+from common.workers import cores
 
 LARGEST_SHARE = 0.5
 """How much of a GPU's free memory the images may take; the training needs the rest."""
-WORKERS = min(8, max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+WORKERS = min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 """Processes that read ahead, of each process that trains; LOCAL_WORLD_SIZE is torchrun's."""
 COPIED_AT_ONCE = 4096
 Loaded = TypeVar("Loaded")

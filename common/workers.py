@@ -20,7 +20,7 @@ AT_ONCE = 16
 WAITING = 2
 """Such packets for each process, to be done or to be fetched: what is beyond is not yet taken, to save memory."""
 MOST = 32
-"""Processes; more would wait for the one that hands out the work."""
+"""Processes: one hands out the work of all, and each takes memory."""
 Thing, Done = TypeVar("Thing"), TypeVar("Done")
 
 
