@@ -3,8 +3,9 @@
     python benchmarks/training_speed.py siamese --data catalogue.csv --batch-size 256
 
 Options that are not listed here go to the model's train.py, which prepares everything and would then train. All sides
-have the same model, batch size and machine. Repeats alternate and ratios are of medians, but for the ordinary loop,
-whose workers would take the cores from the other sides: it runs alone, at the mean speed of as many steps.
+have the same model, batch size and machine. They take turns, and a ratio is the median of the turns' own: a machine
+that changes its speed meanwhile does so for both sides of most turns. But for the ordinary loop, whose workers would
+take the cores from the other sides: it runs alone, at the mean speed of as many steps.
 
 - loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for. Workers that read ahead are
   started in each repeat, as `fit` does in each epoch: give `--steps` as many as an epoch has where there are some.
@@ -17,7 +18,6 @@ whose workers would take the cores from the other sides: it runs alone, at the m
 """
 
 import io
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -176,16 +176,16 @@ def measure(
         timed = [sides.loop, sides.bare, *([sides.bare_without_replay] if sides.is_replayed() else [])]
         loops = timed_in_turn(timed, options.repeats, session.device)
     images = options.steps * session.batch_size
-    speed = {side.__name__: images / seconds for side, seconds in loops.items()}
+    speed = {side.__name__: images / float(np.median(seconds)) for side, seconds in loops.items()}
     trained_on_images = not sides.ready.images.is_floating_point()
     if trained_on_images and not session.settings.compile:
         speed["ordinary"] = images / ordinary_seconds(sides, options.repeats)
     embedding = embedding_ratio(session, model, options.repeats)
-    ratio = speed["loop"] / speed["bare"]
+    ratio = median_ratio(loops[sides.bare], loops[sides.loop])
     for name, value in speed.items():
         print(f"{name}_images_per_second: {value:.1f}")
-    if "bare_without_replay" in speed:
-        print(f"factor_of_replay: {speed['bare'] / speed['bare_without_replay']:.2f}")
+    if sides.bare_without_replay in loops:
+        print(f"factor_of_replay: {median_ratio(loops[sides.bare_without_replay], loops[sides.bare]):.2f}")
     if "ordinary" in speed:
         print(f"factor_over_ordinary: {speed['loop'] / speed['ordinary']:.2f}")
     print(f"embedding_ratio: {embedding:.3f}")
@@ -228,11 +228,11 @@ def embedding_ratio(session: Session, model: nn.Module, repeats: int) -> float:
 
     model.eval()
     seconds = timed_in_turn([loaded, bare], repeats, session.device)
-    return seconds[bare] / seconds[loaded]
+    return median_ratio(seconds[bare], seconds[loaded])
 
 
-def timed_in_turn(sides: list[Callable], repeats: int, device: torch.device) -> dict[Callable, float]:
-    """The median seconds of each side; the first repeat warms up."""
+def timed_in_turn(sides: list[Callable], repeats: int, device: torch.device) -> dict[Callable, list[float]]:
+    """The seconds of each side in each turn; the first turn warms up."""
     times = {side: [] for side in sides}
     for _ in range(repeats + 1):
         for side in sides:
@@ -241,7 +241,12 @@ def timed_in_turn(sides: list[Callable], repeats: int, device: torch.device) -> 
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             times[side].append(time.perf_counter() - started)
-    return {side: statistics.median(seconds[1:]) for side, seconds in times.items()}
+    return {side: seconds[1:] for side, seconds in times.items()}
+
+
+def median_ratio(numerators: list[float], denominators: list[float]) -> float:
+    """The median of the ratios of what was measured in the same turn."""
+    return float(np.median(np.divide(numerators, denominators)))
 
 
 if __name__ == "__main__":

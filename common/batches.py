@@ -158,11 +158,11 @@ class Batch:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """The batch on a device, except for the lengths; it never waits for a GPU."""
-        moved = self.with_tensors(lambda tensor: send(tensor, device))
-        return replace(moved, lengths=self.lengths)
+        return self.with_tensors(lambda tensor: send(tensor, device))
 
     def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        names = ("images", "tokens", "lengths", "positives", "labels")
+        """The batch with what belongs on the device changed."""
+        names = ("images", "tokens", "positives", "labels")
         return replace(self, **{name: change(getattr(self, name)) for name in names})
 
     def split(self, parts: int) -> list["Batch"]:
@@ -217,8 +217,13 @@ class Pairs:
         pairs.texts = self.texts if texts is None else texts
         return pairs
 
-    def batch(self, which: np.ndarray) -> Batch:
-        """The batch of the pairs with these numbers, this process's part of the images and captions."""
+    def batch(self, which: np.ndarray, epoch: int = 0) -> Batch:
+        """The batch of the pairs with these numbers, this process's part of the images and captions.
+
+        Args:
+            which: (B,) the numbers.
+            epoch: how many epochs were finished before.
+        """
         own = own_part(which)
         tokens, lengths = self.texts.batch(own)
         product, caption = self.product[which], self.caption[which]
@@ -230,6 +235,7 @@ class Pairs:
             positives=torch.from_numpy(positives),
             labels=torch.from_numpy(self.labels[which]),
             pairs=which,
+            epoch=epoch,
         )
 
 

@@ -171,7 +171,7 @@ def kept_array(
     try:
         kept = np.load(file, mmap_mode="r")
         if kept.shape == shape:
-            return kept
+            return np.asarray(kept)
     except (OSError, ValueError, EOFError):  # not there, or broken
         pass
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def kept_array(
         array.flush()
         kept = np.load(part, mmap_mode="r")  # of its own, even when another process removes the file
     remove_older(folder, name, file)
-    return kept
+    return np.asarray(kept)
 
 
 def remove_older(folder: Path, name: str, kept: Path) -> None:

@@ -72,7 +72,7 @@ def first_on_machine_first() -> Iterator[None]:
 
 def own_part(of: np.ndarray) -> np.ndarray:
     """This process's part of an array, in order; parts differ by one in length where they must."""
-    return np.array_split(of, count())[number()]
+    return np.array_split(of, count())[number()] if count() > 1 else of
 
 
 def gather(emb: Tensor) -> Tensor:

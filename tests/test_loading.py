@@ -155,10 +155,10 @@ def test_features_of_images_decoded_on_the_fly(data, tmp_path, monkeypatch):
 def test_a_worker_that_dies_ends_in_one_message(data, tmp_path, monkeypatch):
     real_batch, training = Pairs.batch, os.getpid()
 
-    def batch(pairs, which):
+    def batch(*arguments, **more):
         if os.getpid() != training:
             os.kill(os.getpid(), signal.SIGKILL)
-        return real_batch(pairs, which)
+        return real_batch(*arguments, **more)
 
     with monkeypatch.context() as patched, pytest.raises(TrainingStopped, match="a process that loads images has died"):
         patched.setattr(Pairs, "batch", batch)

@@ -33,7 +33,7 @@ from common.batches import Pairs
 from common.errors import InputError, TrainingStopped
 from common.monitoring import draw_curves, warnings
 from common.optimization import build_optimizer, learning_rate_share
-from common.training import fit
+from common.training import MADE_IN_A_ROW, fit, in_rows
 
 LOSSES = {
     "deep_cmpl": ["cmpm"],
@@ -219,16 +219,16 @@ def test_patience(data, tmp_path, monkeypatch):
 
 
 def interrupt_in_step(monkeypatch, step):
-    """Send SIGINT to this process while the batch of that step (from 1, over all epochs) is made."""
-    done, real_batch = [], Pairs.batch
+    """Send SIGINT to this process at the beginning of that step (from 1, over all epochs)."""
+    done, real_step = [], common.training.train_step
 
-    def batch(*arguments):
+    def train_step(*arguments):
         done.append(1)
         if len(done) == step:
             os.kill(os.getpid(), signal.SIGINT)
-        return real_batch(*arguments)
+        return real_step(*arguments)
 
-    monkeypatch.setattr(Pairs, "batch", batch)
+    monkeypatch.setattr(common.training, "train_step", train_step)
 
 
 @pytest.mark.parametrize("where", ["first step", "middle of epoch 2", "last step of epoch 2", "very last step"])
@@ -402,7 +402,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_products(step, data, t
         return real_cmpm(*arguments) * (float("nan") if len(calls) == step + 1 else 1)  # one is the chance level
 
     batches, real_batch = [], Pairs.batch
-    monkeypatch.setattr(Pairs, "batch", lambda *a: batches.append(real_batch(*a)) or batches[-1])
+    monkeypatch.setattr(Pairs, "batch", lambda *a, **k: batches.append(real_batch(*a, **k)) or batches[-1])
     monkeypatch.setattr(deep_cmpl.loss, "cmpm", cmpm)
     with pytest.raises(TrainingStopped) as stopped:
         train(monkeypatch, data, tmp_path / "run")
@@ -544,7 +544,7 @@ def test_each_pair_once_an_epoch_and_a_short_last_batch_only_when_it_is_the_only
     batch_size, data, tmp_path, monkeypatch
 ):
     asked, real_batch, sessions = [], Pairs.batch, watch_session(monkeypatch)
-    monkeypatch.setattr(Pairs, "batch", lambda self, which: asked.append(which) or real_batch(self, which))
+    monkeypatch.setattr(Pairs, "batch", lambda self, which, **k: asked.append(which) or real_batch(self, which, **k))
     train(monkeypatch, data, tmp_path / "run", epochs=2, batch_size=batch_size)
     pairs = len(sessions[0].train)
     assert pairs % 16 and 40 < pairs < 1000
@@ -553,6 +553,21 @@ def test_each_pair_once_an_epoch_and_a_short_last_batch_only_when_it_is_the_only
     first, second = ([n for which in part for n in which.tolist()] for part in (asked[:steps], asked[steps:]))
     assert len(set(first)) == len(first) and len(set(second)) == len(second)
     assert first != second
+
+
+def test_batches_of_features_are_made_some_at_a_time_and_none_is_lost():
+    made = []
+    rows = in_rows(made.append(n) or n for n in range(2 * MADE_IN_A_ROW + 3))
+    taken = [(n, len(made)) for n in rows]
+    ends = [MADE_IN_A_ROW] * MADE_IN_A_ROW + [2 * MADE_IN_A_ROW] * MADE_IN_A_ROW + [2 * MADE_IN_A_ROW + 3] * 3
+    assert taken == list(enumerate(ends))
+
+
+def test_images_are_fetched_a_batch_at_a_time(model, data, tmp_path, monkeypatch):
+    rows = []
+    monkeypatch.setattr(common.training, "in_rows", lambda batches: rows.append(1) or batches)
+    train(monkeypatch, data, tmp_path / "run", model=model, epochs=1)
+    assert len(rows) == (model != "deep_cmpl")
 
 
 def test_the_gradient_is_clipped(data, tmp_path, monkeypatch):

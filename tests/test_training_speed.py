@@ -37,7 +37,7 @@ def printed(text: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_measured(model, data, monkeypatch, capsys):
-    measure(monkeypatch, data, model=model)
+    measure(monkeypatch, data, "--repeats", "1", model=model)
     found = printed(capsys.readouterr().out)
     assert set(found) == {*LINES, *(ON_IMAGES if model == "deep_cmpl" else ())}
     loop, bare = (found[f"{side}_images_per_second"] for side in ("loop", "bare"))
@@ -88,7 +88,9 @@ def test_a_replayed_encoder_is_also_measured_without(data, monkeypatch, capsys):
     real_forward = Patches.forward
     monkeypatch.setattr(Patches, "forward", own)
     monkeypatch.setattr(training_speed, "replayed", replayed)
-    monkeypatch.setattr(training_speed, "timed_in_turn", lambda sides, *_: dict.fromkeys(map(run_once, sides), 1.0))
+    monkeypatch.setattr(
+        training_speed, "timed_in_turn", lambda sides, *_: {side: [1.0] for side in map(run_once, sides)}
+    )
     measured = []
 
     def run_once(side):
@@ -100,6 +102,10 @@ def test_a_replayed_encoder_is_also_measured_without(data, monkeypatch, capsys):
     measure(monkeypatch, data)
     assert measured[:3] == [("loop", 1, 1), ("bare", 1, 1), ("bare_without_replay", 0, 1)]
     assert {"bare_without_replay_images_per_second", "factor_of_replay"} <= set(printed(capsys.readouterr().out))
+
+
+def test_a_machine_that_changes_its_speed_changes_both_sides_of_a_turn():
+    assert training_speed.median_ratio([1.0, 2.0, 30.0], [1.0, 4.0, 5.0]) == 1.0
 
 
 def test_more_steps_than_an_epoch_has(data, monkeypatch):
