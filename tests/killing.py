@@ -24,6 +24,12 @@ CONTEXT.set_forkserver_preload(["tiny_runs", "gensim.models", "common.training",
 LIMIT = 600  # seconds
 
 
+def leave_no_signal_ignored() -> None:
+    """As `nohup` and the background of a shell do, under which the tests may be run."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(moment: str, main: str, *words, log: Path) -> multiprocessing.Process:
     """Start `module:function` with a command line, or with arguments where it takes some.
 

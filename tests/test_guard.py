@@ -14,6 +14,7 @@ from threading import Thread
 from urllib.parse import quote
 
 import pytest
+from killing import leave_no_signal_ignored
 from served_pages import SECRET, ask, form, post
 
 from common.errors import InputError
@@ -174,12 +175,6 @@ def test_other_machines_do_not_reach_it(served):
 
 
 # --- the script ----------------------------------------------------------------------------------------
-
-
-def leave_no_signal_ignored() -> None:
-    """As `nohup` and the background of a shell do, under which the tests may be run."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

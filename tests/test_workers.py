@@ -13,6 +13,7 @@ from pathlib import Path
 from pickle import PicklingError
 
 import pytest
+from killing import leave_no_signal_ignored
 
 from common.errors import TrainingStopped
 from common.workers import AT_ONCE, FEW, WAITING, cores, on_all_cores
@@ -172,7 +173,7 @@ def working(tmp_path, request):
     script, printed = tmp_path / "script.py", 4 * AT_ONCE
     script.write_text(SCRIPT.format(root=str(ROOT), idle_after=None if request.param else printed))
     started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    process = subprocess.Popen([sys.executable, str(script)], **started)
+    process = subprocess.Popen([sys.executable, str(script)], **started, preexec_fn=leave_no_signal_ignored)
     workers = {int(process.stdout.readline()) for _ in range(printed)}
     if not request.param:
         time.sleep(2)  # until what is done ahead is done
