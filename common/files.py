@@ -162,7 +162,7 @@ def kept_array(
         dtype: of the array.
 
     Returns:
-        the array, memory-mapped and read-only.
+        the array, memory-mapped and read-only; not as a `np.memmap`, which runs Python code whenever rows are taken.
 
     Raises:
         DiskFull: there is no space left for it.

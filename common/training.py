@@ -31,6 +31,7 @@ from common.validation import validate
 SAVE_EVERY_SECONDS = 600
 """Within an epoch, which can take hours: what a power cut costs at most. A save takes seconds."""
 MADE_IN_A_ROW = 8
+"""Batches of features; see `in_rows`."""
 
 
 @dataclass
