@@ -269,20 +269,20 @@ def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator
     Returns:
         (B, 3, H, W) uint8 on the same device.
     """
-    count, _, height, width = images.shape
-    if flip:
-        flipped = torch.rand(count, generator=generator) < 0.5
-        images = torch.where(send(flipped, images.device)[:, None, None, None], images.flip(3), images)
+    count, channels, height, width = images.shape
     reach_y, reach_x = round(shift * height), round(shift * width)
-    if reach_y == reach_x == 0:
+    if not (flip or reach_y or reach_x):
         return images
-    move_y = torch.randint(-reach_y, reach_y + 1, (count, 1), generator=generator)
-    move_x = torch.randint(-reach_x, reach_x + 1, (count, 1), generator=generator)
-    y = send((torch.arange(height) + move_y).clamp(0, height - 1), images.device)  # (B, H)
-    x = send((torch.arange(width) + move_x).clamp(0, width - 1), images.device)  # (B, W)
-    which = torch.arange(count, device=images.device)
-    # the number of each pixel in the batch
-    pixel = (which[:, None, None] * height + y[:, :, None]) * width + x[:, None, :]  # (B, H, W)
-    pixels = images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
-    shifted = pixels.index_select(0, pixel.flatten())  # a third of the time of three indices
-    return shifted.view(count, height, width, -1).permute(0, 3, 1, 2)
+    # where each row and column comes from
+    y, x = torch.arange(height).expand(count, -1), torch.arange(width).expand(count, -1)
+    mirrored = torch.rand(count, 1, generator=generator) < 0.5 if flip else torch.tensor(False)
+    if reach_y or reach_x:
+        y = (y + torch.randint(-reach_y, reach_y + 1, (count, 1), generator=generator)).clamp(0, height - 1)
+        x = (x + torch.randint(-reach_x, reach_x + 1, (count, 1), generator=generator)).clamp(0, width - 1)
+    x = torch.where(mirrored, width - 1 - x, x)  # (B, W)
+    first = (torch.arange(count)[:, None] * height + y) * width  # (B, H), the number of a row's first pixel
+    first, x = send(torch.cat([first, x], 1), images.device).split([height, width], 1)
+    pixel = first[:, :, None] + x[:, None, :]  # (B, H, W)
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    taken = pixels.index_select(0, pixel.flatten())  # a third of the time of three indices
+    return taken.view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from common.captions import (
     PADDING,
@@ -42,16 +42,17 @@ class BiLSTM(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, 2 * hidden_dim)"""
         vectors = self.dropout(self.embedding(tokens))  # (B, L, word_dim)
-        # sorted here and not by torch, whose copies to a GPU wait until it has finished everything before
-        lengths, order = lengths.sort(descending=True)
-        vectors = vectors.index_select(0, send(order, tokens.device))
-        packed = pack_padded_sequence(vectors, lengths, batch_first=True)
+        # Not the vectors are packed but their places, on the CPU: torch packs and unpacks word by word of the longest
+        # caption, and its copies to a GPU wait until that has finished everything before.
+        places = torch.arange(tokens.numel()).view(tokens.shape)
+        packed = pack_padded_sequence(places, lengths, batch_first=True, enforce_sorted=False)
+        places = send(packed.data, tokens.device)  # (words,)
+        words = vectors.flatten(0, 1).index_select(0, places)  # (words, word_dim)
         with torch.autocast(tokens.device.type, enabled=False):  # cuDNN's LSTM would run in float16
-            states = self.lstm(packed)[0]
-        states, _ = pad_packed_sequence(
-            states, batch_first=True, padding_value=float("-inf"), total_length=tokens.shape[1]
-        )  # (B, L, 2 * hidden_dim)
-        return self.dropout(states.amax(1).index_select(0, send(order.argsort(), tokens.device)))
+            states = self.lstm(PackedSequence(words, packed.batch_sizes))[0].data  # (words, 2 * hidden_dim)
+        padding = states.new_full((tokens.numel(), self.dim), float("-inf"))
+        states = padding.index_copy(0, places, states).view(*tokens.shape, self.dim)  # (B, L, 2 * hidden_dim)
+        return self.dropout(states.amax(1))
 
 
 class WordMean(nn.Module):
