@@ -104,11 +104,11 @@ class Texts:
     """Captions, ready to be encoded.
 
     Attributes:
-        tokens: (M, L) int32 padded with 0, or the captions' features (M, G) float32.
+        tokens: (M, L) int32 padded with 0, or the captions' features (M, G) float32; in training where the images are.
         lengths: (M,) int64, of the tokens.
     """
 
-    tokens: np.ndarray
+    tokens: np.ndarray | Tensor
     lengths: np.ndarray
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ class Texts:
     def batch(self, which: np.ndarray) -> tuple[Tensor, Tensor]:
         """The tokens (B, L) int64 or features (B, G), and the lengths (B,) int64."""
         lengths = torch.from_numpy(self.lengths[which])
-        tokens = torch.from_numpy(self.tokens[which])
+        tokens = pick(self.tokens, which)
         if not tokens.is_floating_point():
             tokens = tokens[:, : int(lengths.max())].long()
         return tokens, lengths
@@ -138,7 +138,7 @@ class Batch:
         images: (b, 3, H, W) uint8, or the images' features (b, F) float32.
         tokens: (b, L) int64, or the captions' features (b, G) float32.
         lengths: (b,) int64, on the CPU.
-        positives: (B, B) bool, image i and text j are of the same product or have the same caption.
+        product, caption: (B,) int32, equal numbers where two pairs are of the same product, or have the same caption.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
         pairs: (B,) their numbers in the training split.
         epoch: how many epochs were finished before.
@@ -147,10 +147,16 @@ class Batch:
     images: Tensor
     tokens: Tensor
     lengths: Tensor
-    positives: Tensor
+    product: Tensor
+    caption: Tensor
     labels: Tensor
     pairs: np.ndarray
     epoch: int = 0
+
+    @property
+    def positives(self) -> Tensor:
+        """(B, B) bool, image i and text j belong together: the product or the caption is the same."""
+        return (self.product[:, None] == self.product) | (self.caption[:, None] == self.caption)
 
     def pin_memory(self) -> "Batch":
         """A copy that a GPU can fetch by itself."""
@@ -162,7 +168,7 @@ class Batch:
 
     def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with what belongs on the device changed."""
-        names = ("images", "tokens", "positives", "labels")
+        names = ("images", "tokens", "product", "caption", "labels")
         return replace(self, **{name: change(getattr(self, name)) for name in names})
 
     def split(self, parts: int) -> list["Batch"]:
@@ -226,13 +232,12 @@ class Pairs:
         """
         own = own_part(which)
         tokens, lengths = self.texts.batch(own)
-        product, caption = self.product[which], self.caption[which]
-        positives = (product[:, None] == product) | (caption[:, None] == caption)
         return Batch(
             images=take(self.images, self.image[own]),
             tokens=tokens,
             lengths=lengths,
-            positives=torch.from_numpy(positives),
+            product=torch.from_numpy(self.product[which]),
+            caption=torch.from_numpy(self.caption[which]),
             labels=torch.from_numpy(self.labels[which]),
             pairs=which,
             epoch=epoch,
@@ -247,10 +252,14 @@ def identity_labels(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     return np.where(numbers < 0, NO_LABEL, numbers), list(classes)
 
 
+def pick(rows: Images, which: np.ndarray) -> Tensor:
+    """The rows with these numbers, where they are."""
+    if isinstance(rows, Tensor):
+        return rows[send(torch.tensor(which), rows.device)]
+    return torch.from_numpy(rows[which])
+
+
 def take(images: Images, which: np.ndarray) -> Tensor:
     """(B, 3, H, W) uint8 of images (N, H, W, 3), or (B, F) of features (N, F), where they are."""
-    if isinstance(images, Tensor):
-        taken = images[send(torch.tensor(which), images.device)]
-    else:
-        taken = torch.from_numpy(images[which])
+    taken = pick(images, which)
     return taken if taken.is_floating_point() else taken.permute(0, 3, 1, 2)

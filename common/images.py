@@ -273,16 +273,19 @@ def augment(images: Tensor, flip: bool, shift: float, generator: torch.Generator
     reach_y, reach_x = round(shift * height), round(shift * width)
     if not (flip or reach_y or reach_x):
         return images
-    # where each row and column comes from
-    y, x = torch.arange(height).expand(count, -1), torch.arange(width).expand(count, -1)
-    mirrored = torch.rand(count, 1, generator=generator) < 0.5 if flip else torch.tensor(False)
+    mirrored = move_y = move_x = torch.zeros(count, dtype=torch.int64)
+    if flip:
+        mirrored = (torch.rand(count, generator=generator) < 0.5).long()
     if reach_y or reach_x:
-        y = (y + torch.randint(-reach_y, reach_y + 1, (count, 1), generator=generator)).clamp(0, height - 1)
-        x = (x + torch.randint(-reach_x, reach_x + 1, (count, 1), generator=generator)).clamp(0, width - 1)
-    x = torch.where(mirrored, width - 1 - x, x)  # (B, W)
-    first = (torch.arange(count)[:, None] * height + y) * width  # (B, H), the number of a row's first pixel
-    first, x = send(torch.cat([first, x], 1), images.device).split([height, width], 1)
-    pixel = first[:, :, None] + x[:, None, :]  # (B, H, W)
+        move_y = torch.randint(-reach_y, reach_y + 1, (count,), generator=generator)
+        move_x = torch.randint(-reach_x, reach_x + 1, (count,), generator=generator)
+    # a GPU gets no more than these: the CPU's threads would take longer to wake up than all else takes
+    mirrored, move_y, move_x = send(torch.stack([mirrored, move_y, move_x]), images.device)[:, :, None]  # (B, 1) each
+    which, y, x = (torch.arange(size, device=images.device) for size in (count, height, width))
+    y = (y + move_y).clamp(0, height - 1)  # (B, H), the row that each row is taken from
+    x = (x + move_x).clamp(0, width - 1)
+    x = torch.where(mirrored == 1, width - 1 - x, x)  # (B, W)
+    pixel = (which[:, None, None] * height + y[:, :, None]) * width + x[:, None, :]  # (B, H, W), by number
     pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
     taken = pixels.index_select(0, pixel.flatten())  # a third of the time of three indices
     return taken.view(count, height, width, channels).permute(0, 3, 1, 2)

@@ -177,7 +177,10 @@ def with_placed_images(session: Session) -> Session:
     """The session with its images or features where batches are taken from; prints where that is."""
     images, where = place(session.images, session.device, session.images_from)
     print(f"images: {where}")
-    return replace(session, images=images, train=session.train.with_features(images=images))
+    texts = session.train.texts
+    if isinstance(images, Tensor):  # and not made into batches by workers, which cannot reach a GPU's memory
+        texts = replace(texts, tokens=place(texts.tokens, session.device, "auto")[0])
+    return replace(session, images=images, train=session.train.with_features(images, texts))
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -128,6 +128,15 @@ def test_features_of_texts_are_never_cut():
     assert lengths.tolist() == [4, 1]
 
 
+@pytest.mark.parametrize("tokens", [np.array([[2, 3, 0], [4, 0, 0], [5, 6, 7]], dtype=np.int32), FEATURES[:3]])
+def test_tokens_and_features_in_a_tensor_make_the_same_batches(tokens):
+    """As they are in a GPU's memory."""
+    lengths, which = np.array([2, 1, 3]), np.array([1, 0])
+    expected, found = (Texts(texts, lengths).batch(which) for texts in (tokens, torch.from_numpy(tokens)))
+    assert len(found[0]) == 2 and found[0].dtype == expected[0].dtype
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
 def test_pairs_with_features_are_the_same_pairs():
     """A pair has the features of its own image and its own caption; nothing else of it changes."""
     pairs = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER, "kind")

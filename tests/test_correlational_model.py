@@ -97,8 +97,8 @@ def feature_model(name, image_dim=F, text_dim=G, **sizes):
 def batch_of(images, tokens, lengths=None):
     """Pixels or features, tokens with their lengths or features."""
     size = len(images)
-    positives, labels = torch.eye(size, dtype=torch.bool), torch.zeros(size, dtype=torch.int64)
-    return Batch(images, tokens, labels if lengths is None else lengths, positives, labels, ["product"] * size)
+    numbers = torch.arange(size)
+    return Batch(images, tokens, numbers if lengths is None else lengths, numbers, numbers, numbers, ["product"] * size)
 
 
 def with_settings(**changes):
