@@ -9,7 +9,8 @@ take the cores from the other sides: it runs alone, at the mean speed of as many
 
 - loop: `fit()`'s own steps: batches fetched, augmented, trained on and accounted for. Workers that read ahead are
   started in each repeat, as `fit` does in each epoch: give `--steps` as many as an epoch has where there are some.
-- bare: forward, backward, clipping and update on one batch that is already on the device.
+- bare: forward, backward, clipping and update on one batch that is already on the device. Its positives are
+  worked out in each step, as in the loop.
 - bare_without_replay: where a GPU replays the image encoder in these two, bare with its kernels launched one by one,
   while the graphs stay in memory.
 - ordinary: the loop of the field: a DataLoader whose workers decode each image with Pillow and augment it with
@@ -215,7 +216,7 @@ def ordinary_seconds(sides: Sides, repeats: int) -> float:
 def embedding_ratio(session: Session, model: nn.Module, repeats: int) -> float:
     """The speed of `embed_images` on what validation or the extraction of features sees, over the bare model's."""
     which = np.tile(session.val.images, 1 + 4 * EMBEDDED_AT_ONCE // len(session.val.images))[: 4 * EMBEDDED_AT_ONCE]
-    pixels = place(session.data.images.pixels, session.device, session.images_from)[0]
+    pixels, *_ = place(session.data.images.pixels, session.val_texts.tokens, session.device, session.images_from)
     ready = blank_batch(EMBEDDED_AT_ONCE, session.settings.image_size, session.device)
 
     def loaded() -> None:

@@ -104,7 +104,7 @@ class Texts:
     """Captions, ready to be encoded.
 
     Attributes:
-        tokens: (M, L) int32 padded with 0, or the captions' features (M, G) float32; in training where the images are.
+        tokens: (M, L) int32 padded with 0, or the captions' features (M, G) float32; a tensor where `place` put them.
         lengths: (M,) int64, of the tokens.
     """
 

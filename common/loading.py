@@ -16,36 +16,47 @@ from common.images import ImageFiles
 from common.workers import cores
 
 LARGEST_SHARE = 0.5
-"""How much of a GPU's free memory the images may take; the training needs the rest."""
+"""How much of a GPU's free memory the images and captions may take; the training needs the rest."""
 WORKERS = min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 """Processes that read ahead, of each process that trains; LOCAL_WORLD_SIZE is torchrun's."""
 COPIED_AT_ONCE = 4096
 Loaded = TypeVar("Loaded")
 
 
-def place(images: Images, device: torch.device, wanted: str) -> tuple[Images, str]:
-    """The images where training batches will be taken from, and that place in words.
+def place(
+    images: Images, texts: np.ndarray, device: torch.device, wanted: str
+) -> tuple[Images, np.ndarray | Tensor, str]:
+    """Images and captions where training batches will be taken from, and the images' place in words.
+
+    Captions go to the device with the images. Where these stay, so do they: workers cannot reach a GPU's memory.
 
     Args:
         images: all images (N, H, W, 3) uint8, or their features (N, F) float32.
-        wanted: "device", "disk" or "files"; "auto" is the device where it is a GPU that has room for them.
+        texts: all captions' tokens (M, L) int32, or their features (M, G) float32.
+        wanted: "device", "disk" or "files"; "auto" is the device where it is a GPU that has room for both.
 
     Raises:
         InputError: they do not fit the device.
     """
     if isinstance(images, ImageFiles):
-        return images, f"decoded on the fly by {WORKERS} workers"
-    size = f"{images.nbytes / 1e9:.2f} GB"
+        return images, texts, f"decoded on the fly by {WORKERS} workers"
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    if wanted == "device" and free is not None and images.nbytes > free:
-        raise InputError(f"--images-from device: {size} of images, but {device} has {free / 1e9:.2f} GB free; use disk")
-    if wanted == "device" or (wanted == "auto" and free is not None and images.nbytes <= LARGEST_SHARE * free):
-        held = torch.empty(images.shape, dtype=torch.from_numpy(images[:1].copy()).dtype, device=device)
-        for start in range(0, len(images), COPIED_AT_ONCE):
-            held[start : start + COPIED_AT_ONCE] = torch.from_numpy(images[start : start + COPIED_AT_ONCE].copy())
-        return held, f"in the memory of {device}, {size}"
+    needed = images.nbytes + texts.nbytes
+    size = f"{needed / 1e9:.2f} GB with the captions"
+    if wanted == "device" and free is not None and needed > free:
+        raise InputError(f"--images-from device: {size}, but {device} has {free / 1e9:.2f} GB free; use disk")
+    if wanted == "device" or (wanted == "auto" and free is not None and needed <= LARGEST_SHARE * free):
+        return copied(images, device), copied(texts, device), f"in the memory of {device}, {size}"
     how = f", read ahead by {WORKERS} workers" if workers_for(images, device) else ""
-    return images, f"from the cache on disk, {size}{how}"
+    return images, texts, f"from the cache on disk, {images.nbytes / 1e9:.2f} GB{how}"
+
+
+def copied(rows: np.ndarray, device: torch.device) -> Tensor:
+    """An array on a device; one that is mapped from the disk is never in memory as a whole."""
+    held = torch.empty(rows.shape, dtype=torch.from_numpy(rows[:1].copy()).dtype, device=device)
+    for start in range(0, len(rows), COPIED_AT_ONCE):
+        held[start : start + COPIED_AT_ONCE] = torch.from_numpy(rows[start : start + COPIED_AT_ONCE].copy())
+    return held
 
 
 def workers_for(images: Images, device: torch.device) -> int:

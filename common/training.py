@@ -174,12 +174,11 @@ def fit(
 
 
 def with_placed_images(session: Session) -> Session:
-    """The session with its images or features where batches are taken from; prints where that is."""
-    images, where = place(session.images, session.device, session.images_from)
-    print(f"images: {where}")
+    """The session with images and captions, or their features, where batches are taken from; prints where."""
     texts = session.train.texts
-    if isinstance(images, Tensor):  # and not made into batches by workers, which cannot reach a GPU's memory
-        texts = replace(texts, tokens=place(texts.tokens, session.device, "auto")[0])
+    images, tokens, where = place(session.images, texts.tokens, session.device, session.images_from)
+    print(f"images: {where}")
+    texts = replace(texts, tokens=tokens)
     return replace(session, images=images, train=session.train.with_features(images, texts))
 
 

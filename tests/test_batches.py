@@ -59,6 +59,13 @@ def test_a_batch_holds_its_pairs_in_the_order_asked_for():
     assert batch.labels.tolist() == [NO_LABEL, NO_LABEL]
 
 
+def test_a_batch_on_another_device_leaves_its_lengths_on_the_cpu():
+    batch = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.arange(6)).to(torch.device("meta"))
+    assert batch.lengths.device.type == "cpu"
+    for name in ("images", "tokens", "positives", "labels"):
+        assert getattr(batch, name).device.type == "meta"
+
+
 def test_padding_goes_up_to_the_longest_caption_of_the_batch():
     batch = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.array([0, 3]))
     assert batch.tokens.tolist() == [[2, 3, 0], [5, 1, 4]] and batch.lengths.tolist() == [2, 3]

@@ -363,6 +363,19 @@ def test_shift_moves_by_up_to_its_share_and_repeats_the_border():
     assert torch.equal(result[:, 2], batch[:, 2].long())
 
 
+def test_a_mirrored_image_is_shifted_after_it_was_mirrored():
+    batch = coordinates(300)
+    result = augment(batch, flip=True, shift=0.1, generator=seeded()).long()
+    mirrored = result[:, 1, 0, 20] < result[:, 1, 0, 10]
+    middle = result[:, 1, 0, 15]  # of 30 columns; mirrored it is the 14th
+    right = torch.where(mirrored, 14 - middle, middle - 15)
+    assert 110 < mirrored.sum() < 190 and set(right[mirrored].tolist()) == set(range(-3, 4))
+    before = torch.where(mirrored[:, None, None], batch[:, 1].flip(2), batch[:, 1]).long()
+    columns = (torch.arange(30) + right[:, None]).clamp(0, 29)
+    assert torch.equal(result[:, 1], before.gather(2, columns[:, None, :].expand(-1, 20, -1)))
+    assert torch.equal(result[:, 2], batch[:, 2].long())
+
+
 def test_augmentation_keeps_its_input_and_repeats_under_a_seed():
     batch = coordinates(16)
     kept = batch.clone()

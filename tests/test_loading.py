@@ -21,6 +21,8 @@ from common.loading import load, place, workers_for
 CPU = torch.device("cpu")
 PIXELS = np.arange(10 * 4 * 3 * 3, dtype=np.uint8).reshape(10, 4, 3, 3)
 FEATURES = np.arange(10 * 5, dtype=np.float32).reshape(10, 5)
+TOKENS = np.arange(12 * 4, dtype=np.int32).reshape(12, 4)
+NEEDED = PIXELS.nbytes + TOKENS.nbytes
 SIZE = (32, 24)
 
 
@@ -77,8 +79,9 @@ def test_beyond_the_disk_files_are_decoded_on_the_fly_and_it_says_so(data, tmp_p
 
 @pytest.mark.parametrize("images", [PIXELS, FEATURES], ids=["pixels", "features"])
 def test_on_the_device_are_the_same_images(images):
-    held, where = place(images, CPU, "device")
-    assert isinstance(held, torch.Tensor) and where.startswith("in the memory of cpu, 0.00 GB")
+    held, captions, where = place(images, TOKENS, CPU, "device")
+    assert isinstance(held, torch.Tensor) and where == "in the memory of cpu, 0.00 GB with the captions"
+    assert isinstance(captions, torch.Tensor) and torch.equal(captions, torch.from_numpy(TOKENS))
     assert held.shape == images.shape and torch.equal(held, torch.from_numpy(images))
     which = np.array([7, 0, 7])
     assert torch.equal(take(held, which), take(images, which))
@@ -87,8 +90,8 @@ def test_on_the_device_are_the_same_images(images):
 
 @pytest.mark.parametrize("wanted", ["auto", "disk"])
 def test_on_a_cpu_they_stay_where_they_are(wanted):
-    held, where = place(PIXELS, CPU, wanted)
-    assert held is PIXELS and where == "from the cache on disk, 0.00 GB"
+    held, captions, where = place(PIXELS, TOKENS, CPU, wanted)
+    assert held is PIXELS and captions is TOKENS and where == "from the cache on disk, 0.00 GB"
 
 
 def gpu_with(monkeypatch, free):
@@ -98,20 +101,29 @@ def gpu_with(monkeypatch, free):
     return torch.device("cuda", 0)
 
 
-@pytest.mark.parametrize(("free", "on_device"), [(2 * PIXELS.nbytes, True), (2 * PIXELS.nbytes - 1, False)])
+@pytest.mark.parametrize(("free", "on_device"), [(2 * NEEDED, True), (2 * NEEDED - 1, False)])
 def test_a_gpu_with_room_holds_them_and_another_reads_ahead(free, on_device, monkeypatch):
     device = gpu_with(monkeypatch, free)
-    held, where = place(PIXELS, device, "auto")
-    assert isinstance(held, torch.Tensor) == on_device
+    held, captions, where = place(PIXELS, TOKENS, device, "auto")
+    assert isinstance(held, torch.Tensor) == isinstance(captions, torch.Tensor) == on_device
     assert where.startswith("in the memory of cuda:0" if on_device else "from the cache on disk")
     assert on_device or "read ahead by" in where
     assert workers_for(held, device) == (0 if on_device else common.loading.WORKERS)
 
 
 def test_images_that_do_not_fit_the_gpu_cannot_be_forced_there(monkeypatch):
-    device = gpu_with(monkeypatch, PIXELS.nbytes - 1)
-    with pytest.raises(InputError, match=r"--images-from device: 0.00 GB of images, but cuda:0 has .* free; use disk"):
-        place(PIXELS, device, "device")
+    device = gpu_with(monkeypatch, NEEDED - 1)
+    said = r"--images-from device: 0.00 GB with the captions, but cuda:0 has .* free; use disk"
+    with pytest.raises(InputError, match=said):
+        place(PIXELS, TOKENS, device, "device")
+
+
+def test_captions_stay_where_workers_can_reach_them(monkeypatch):
+    """However much room a GPU has."""
+    device = gpu_with(monkeypatch, 10 * NEEDED)
+    for images, wanted in ((object.__new__(ImageFiles), "auto"), (PIXELS, "disk")):
+        held, captions, _ = place(images, TOKENS, device, wanted)
+        assert held is images and captions is TOKENS
 
 
 # --- loading -------------------------------------------------------------------------------------------

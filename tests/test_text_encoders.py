@@ -105,6 +105,23 @@ def test_bilstm_reads_each_caption_forwards_and_in_reverse_of_time(bilstm):
             torch.testing.assert_close(found[number], states[0].amax(0), atol=1e-6, rtol=1e-6)
 
 
+def test_each_weight_of_the_bilstm_has_the_gradient_of_the_captions_alone(bilstm):
+    """With columns of padding that no caption of the batch needs."""
+    tokenizer, encoder = bilstm
+    tokens, lengths = (torch.from_numpy(array) for array in tokenizer(CAPTIONS))
+    tokens = torch.nn.functional.pad(tokens, (0, 2))
+    together = encoder(tokens, lengths)
+    alone = [
+        encoder.lstm(encoder.embedding(row[:length]))[0].amax(0) for row, length in zip(tokens, lengths, strict=True)
+    ]
+    direction = torch.arange(together.numel()).view_as(together).cos()
+    found, expected = (
+        torch.autograd.grad((of * direction).sum(), list(encoder.parameters())) for of in (together, torch.stack(alone))
+    )
+    assert all(gradient.abs().max() > 0 for gradient in expected)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
 def test_padding_takes_no_part_in_the_maximum():
     """All states negative: a zero of the padding would win."""
     encoder = BiLSTM(4, 3, 2, 0.0).eval()
