@@ -42,11 +42,12 @@ def place(
         return images, texts, f"decoded on the fly by {WORKERS} workers"
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     needed = images.nbytes + texts.nbytes
-    size = f"{needed / 1e9:.2f} GB with the captions"
+    size = f"{needed / 1e9:.2f} GB"
     if wanted == "device" and free is not None and needed > free:
-        raise InputError(f"--images-from device: {size}, but {device} has {free / 1e9:.2f} GB free; use disk")
+        there = f"{device} has {free / 1e9:.2f} GB free"
+        raise InputError(f"--images-from device: {size} of images and captions, but {there}; use disk")
     if wanted == "device" or (wanted == "auto" and free is not None and needed <= LARGEST_SHARE * free):
-        return copied(images, device), copied(texts, device), f"in the memory of {device}, {size}"
+        return copied(images, device), copied(texts, device), f"in the memory of {device}, {size} with the captions"
     how = f", read ahead by {WORKERS} workers" if workers_for(images, device) else ""
     return images, texts, f"from the cache on disk, {images.nbytes / 1e9:.2f} GB{how}"
 

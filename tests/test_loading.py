@@ -113,7 +113,7 @@ def test_a_gpu_with_room_holds_them_and_another_reads_ahead(free, on_device, mon
 
 def test_images_that_do_not_fit_the_gpu_cannot_be_forced_there(monkeypatch):
     device = gpu_with(monkeypatch, NEEDED - 1)
-    said = r"--images-from device: 0.00 GB with the captions, but cuda:0 has .* free; use disk"
+    said = r"--images-from device: 0.00 GB of images and captions, but cuda:0 has .* free; use disk"
     with pytest.raises(InputError, match=said):
         place(PIXELS, TOKENS, device, "device")
 
