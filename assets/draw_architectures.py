@@ -123,26 +123,28 @@ def draw_correlational(file: Path) -> None:
     dim, _, encoder = views(settings)
     deep = settings.network == "deep"
     hidden = list(settings.hidden_dims) if deep else []
-    figure, axes = canvas(10.95, 3.0)
+    figure, axes = canvas(11.75, 3.0)
     text = "word2vec mean" if settings.text_encoder == "word2vec" else "BERT mean"
     text_dim = f" {settings.word_dim}" if settings.text_encoder == "word2vec" else ""
-    sizes = [(str(size), 0.7) for size in [*hidden, settings.code_dim]]
-    top = chain(axes, 2.35, IMAGE, [(f"image x\n{encoder} {dim}", 2.1), *sizes])
-    bottom = chain(axes, 0.65, TEXT, [(f"text y\n{text}{text_dim}", 2.1), *sizes])
+    sizes = [(f"{size}\nReLU", 0.7) for size in hidden]
+    sizes += [(f"{settings.code_dim}\nnorm" if deep else str(settings.code_dim), 0.7)]
+    top = chain(axes, 2.35, IMAGE, [(f"image x: frozen\n{encoder} {dim}\nstandardised", 2.1), *sizes])
+    bottom = chain(axes, 0.65, TEXT, [(f"text y: frozen\n{text}{text_dim}\nstandardised", 2.1), *sizes])
     right = top[-1].x + top[-1].width / 2
     code = Box(
         axes,
-        right + 1.2,
+        right + 1.6,
         1.5,
-        f"code h\n{settings.code_dim}, {'tanh' if deep else 'sigmoid'}\nof the sum",
+        f"h(x, y), {settings.code_dim} units:\n{'tanh' if deep else 'sigmoid'} of the sum;\nh(x), h(y): without\n"
+        "the other branch",
         SHARED,
-        1.3,
-        1.05,
+        2.1,
+        1.25,
     ).draw()
     top[-1].to(code)
     bottom[-1].to(code)
     right = code.x + code.width / 2 + 0.55
-    mirrored = [(str(size), 0.7) for size in reversed(hidden)]
+    mirrored = [(f"{size}\nReLU", 0.7) for size in reversed(hidden)]
     decoded = [
         chain(axes, y, colour, [*mirrored, (f"{name}\n{size}", 1.2)], right)
         for y, colour, name, size in ((2.35, IMAGE, "image x'", dim), (0.65, TEXT, "text y'", text_dim.strip()))
@@ -150,7 +152,7 @@ def draw_correlational(file: Path) -> None:
     for boxes in decoded:
         code.to(boxes[0])
     axes.text(
-        (top[0].x + top[-1].x) / 2, 1.5, "maximise the correlation of h(x) and h(y),\none a unit, summed",
+        (top[0].x + top[-1].x) / 2, 1.5, "maximise the correlation of h(x) and h(y),\none per unit, summed",
         ha="center", va="center", fontsize=10, bbox={"facecolor": LOSS, "edgecolor": "#555555", "boxstyle": "round"},
     )  # fmt: skip
     axes.text(
@@ -174,13 +176,14 @@ def draw_deep_cmpl(file: Path) -> None:
     ]
     bottom = chain(axes, 0.65, TEXT, words)
     right = top[-1].x + top[-1].width / 2
+    compared = "learned scale x cosines" if settings.scale == "learned" else "projections of each one"
     loss = Box(
         axes,
         right + 1.75,
         1.5,
-        "projections of each image\non all texts of the batch,\nand the reverse: cmpm",
+        f"{compared}\nwith all of the batch, softmax,\nagainst what belongs: cmpm",
         LOSS,
-        2.3,
+        2.4,
         1.05,
     )
     loss.draw()

@@ -51,7 +51,7 @@ def main() -> None:
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise InputError(f"{README}: expected the lines {BEGIN} and {END}, once each")
     for same, chart in galleries(records):
-        draw(rows_of(same), chart, digest(same))
+        draw(same, chart)
         print(f"written: {chart}")
     write_atomically(README, f"{before}{section(records)}{after}")
     print(f"written: {README}, from {len(records)} records")
@@ -68,7 +68,7 @@ def galleries(records: list[dict[str, Any]]) -> list[tuple[list[dict[str, Any]],
 
 
 def rows_of(records: list[dict[str, Any]]) -> list[Row]:
-    """The systems, the one that finds least first.
+    """The systems, the one that finds most first.
 
     Raises:
         InputError: a training is recorded twice.
@@ -82,7 +82,7 @@ def rows_of(records: list[dict[str, Any]]) -> list[Row]:
         seeds = [record["hyperparameters"]["seed"] for record in row]
         if len(set(seeds)) < len(seeds):
             raise InputError(f"{LEDGER}: {name_of(row)} is recorded twice with one seed (seeds {seeds}); delete one")
-    return sorted(systems.values(), key=lambda row: mean(row, "rsum"))
+    return sorted(systems.values(), key=lambda row: -mean(row, "rsum"))
 
 
 def section(records: list[dict[str, Any]]) -> str:
@@ -91,10 +91,16 @@ def section(records: list[dict[str, Any]]) -> str:
     return f"{BEGIN}\n{tables}\n{END}"
 
 
+def title_of(records: list[dict[str, Any]]) -> str:
+    """The gallery that these records share, in words."""
+    name, gallery = records[0]["catalogue"]["name"], records[0]["report"]["gallery"]
+    sizes = f"{gallery['products']:,} products, {gallery['images']:,} images, {gallery['texts']:,} distinct captions"
+    return f"test split of {name}: {sizes}"
+
+
 def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
     rows = rows_of(records)
-    first = records[0]
-    gallery, chance = first["report"]["gallery"], first["report"]["chance"]
+    chance = records[0]["report"]["chance"]
     machines = {
         f"{r['hardware']['device']}, {r['hardware']['cores']} cores, torch {r['versions']['torch'].split('+')[0]}"
         for r in records
@@ -102,8 +108,7 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
     at_chance = ["chance", *(recalls([chance[d][f"R@{k}"] for k in CUTOFFS], 2) for d in DIRECTIONS)]
     at_chance += [f"{sum(chance[d][f'R@{k}'] for d in DIRECTIONS for k in CUTOFFS):.1f}", "", "", ""]
     return [
-        f"Full test split of `{first['catalogue']['name']}`: {gallery['products']:,} products, {gallery['images']:,} "
-        f"images, {gallery['texts']:,} distinct captions; per cent. ± is the standard deviation over seeds, the "
+        f"The full {title_of(records)}; per cent. ± is the standard deviation over seeds, the "
         "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds). "
         f"{'; '.join(sorted(machines))}.",
         "",
@@ -114,7 +119,7 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
         *(table_row(row) for row in rows),
         f"| {' | '.join(at_chance)} |",
         "",
-        f"![recall of every row in both directions, with intervals](assets/{chart.name})",
+        f"![recall of every row in both directions, with intervals, {title_of(records)}](assets/{chart.name})",
     ]
 
 
@@ -134,7 +139,7 @@ def table_row(row: Row) -> str:
 def training(row: Row) -> list[str]:
     """How long the trainings were, their speed and memory where those were recorded, and how many they are."""
     seconds, speed, memory, share = (mean_of_training(row, key) for key in ("seconds", *RECORDED_LATER))
-    words = [f"{row[0]['training']['epochs']} epochs"]
+    words = [f"{row[0]['training']['epochs']} epochs", f"batch {row[0]['hyperparameters']['batch_size']}"]
     words.append(f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s")
     words += [f"{speed:,.0f} images/s", f"{memory:.1f} GB"] if speed else []
     words += [f"{share:.0%} of the bare speed"] if share else []
@@ -148,12 +153,13 @@ def mean_of_training(row: Row, key: str) -> float | None:
 
 
 def name_of(row: Row) -> str:
-    """The method and its image encoder, as in "modified Deep CMPL, efficientnet-lite0"."""
+    """The method, its image encoder and (height x width), as in "modified Deep CMPL, efficientnet-lite0 at 80x60"."""
     model, settings = row[0]["report"]["model"], row[0]["hyperparameters"]
     modified = "modified " if model == "deep_cmpl" and settings["image_encoder"].startswith("efficientnet") else ""
     frozen = "frozen " if row[0]["parameters"]["trained"] < row[0]["parameters"]["total"] else ""
     scratch = " from scratch" if settings["image_weights"] == "none" else ""
-    return f"{modified}{NAMES[model]}, {frozen}{settings['image_encoder']}{scratch}"
+    size = "x".join(map(str, settings["image_size"]))
+    return f"{modified}{NAMES[model]}, {frozen}{settings['image_encoder']}{scratch} at {size}"
 
 
 def device_of(row: Row) -> str:
@@ -181,8 +187,9 @@ def recalls(figures: list[float], digits: int) -> str:
     return " / ".join(f"{figure:.{digits}f}" for figure in figures)
 
 
-def draw(rows: list[Row], file: Path, ledger: str) -> None:
+def draw(records: list[dict[str, Any]], file: Path) -> None:
     """R@1, R@5 and R@10 of every system in both directions, with 95% intervals; the file names its ledger."""
+    rows = rows_of(records)
     figure, panels = plt.subplots(1, 2, figsize=(11, 1.4 + 0.75 * len(rows)), sharey=True, layout="constrained")
     for axes, (direction, words) in zip(panels, DIRECTIONS.items(), strict=True):
         for number, cutoff in enumerate(CUTOFFS):
@@ -194,9 +201,13 @@ def draw(rows: list[Row], file: Path, ledger: str) -> None:
             axes.barh(places, found, 0.2, xerr=reach, color=f"C{number}", label=name, error_kw={"capsize": 2})
         axes.set(title=words, xlim=(0, 100), xlabel="per cent of the queries")
         axes.grid(axis="x", alpha=0.3)
+    figure.suptitle(
+        f"{title_of(records)}\nlines: 95% intervals over the products; the seed is not in them", fontsize=10
+    )
+    panels[0].invert_yaxis()  # the first row on top, as in the table
     panels[0].set_yticks(range(len(rows)), [f"{name_of(row)} ({device_of(row)})".replace(", ", "\n") for row in rows])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(CUTOFFS))
-    figure.savefig(file, dpi=100, metadata={LEDGER_KEY: ledger})
+    figure.savefig(file, dpi=100, metadata={LEDGER_KEY: digest(records)})
     plt.close(figure)
 
 

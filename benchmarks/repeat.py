@@ -11,6 +11,7 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,7 +78,7 @@ def main() -> None:
     print(describe(results, options, name))
     print(f"all figures: {aggregate}")
     if options.picture is not None:
-        draw(results, name, options.split, options.picture)
+        draw(results, name, options)
         print(f"picture: {options.picture}")
 
 
@@ -137,11 +138,10 @@ def describe(results: list[dict[str, Any]], options: Options, name: str) -> str:
     """The table: mean and standard deviation over the seeds, a line a value."""
     gallery = results[0]["gallery"]
     width = max(12, len(name), *(len(result["value"]) for result in results)) + 2
-    seeds = f"seed{'s' * (len(options.seeds) > 1)} {', '.join(map(str, options.seeds))}"
     spread = "mean ± standard deviation (n - 1)" if len(options.seeds) > 1 else "no spread from one seed"
     lines = [
         f"{options.model}, {options.split} split: {gallery['images']:,} images, "
-        f"{gallery['texts']:,} distinct captions; {seeds}, {spread}",
+        f"{gallery['texts']:,} distinct captions; {seeds_of(options)}, {spread}",
         f"{name:{width}}" + "".join(f"{words:^42}" for words in DIRECTIONS.values()),
         " " * width
         + "".join(f"{cutoff:>14}" for _ in DIRECTIONS for cutoff in RECALLS)
@@ -164,22 +164,33 @@ def mean_and_spread(values: list[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def draw(results: list[dict[str, Any]], name: str, split: str, file: Path) -> None:
-    """R@1 and R@10 in both directions by the value of a hyperparameter; bars are the standard deviation."""
+def draw(results: list[dict[str, Any]], name: str, options: Options) -> None:
+    """R@1 and R@10 in both directions, and the mean of all six recalls, by the value of a hyperparameter."""
     values = list(dict.fromkeys(result["value"] for result in results))
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+
+    def line(figure_of: Callable[[dict[str, Any]], float], style: str, colour: str, label: str) -> None:
+        found = [[figure_of(result) for result in results if result["value"] == value] for value in values]
+        spreads = [statistics.stdev(same) for same in found] if len(options.seeds) > 1 else None
+        means = [statistics.mean(same) for same in found]
+        axes.errorbar(values, means, spreads, fmt=style, color=colour, capsize=4, label=label)
+
     for colour, (direction, words) in zip(("C0", "C1"), DIRECTIONS.items(), strict=True):
-        for style, cutoff in (("-o", "R@10"), ("--s", "R@1")):
-            found = [[r[direction][cutoff] for r in results if r["value"] == value] for value in values]
-            means = [statistics.mean(same) for same in found]
-            spreads = [statistics.stdev(same) if len(same) > 1 else 0.0 for same in found]
-            axes.errorbar(values, means, spreads, fmt=style, color=colour, capsize=4, label=f"{words} {cutoff}")
-    axes.set(xlabel=name, ylabel=f"per cent, {split} split", ylim=(0, None))
+        line(lambda result, of=direction: result[of]["R@10"], "-o", colour, f"{words} R@10")
+        line(lambda result, of=direction: result[of]["R@1"], "--s", colour, f"{words} R@1")
+    line(lambda result: result["rsum"] / 2 / len(RECALLS), ":", "black", "mean of the six recalls")
+    seeds = "mean and standard deviation over" if len(options.seeds) > 1 else "no spread from"
+    axes.set(xlabel=name.replace("-", "_"), ylabel=f"per cent, {options.split} split", ylim=(0, None))
+    axes.set_title(f"{options.model}: {seeds} {seeds_of(options)}", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    axes.legend(fontsize=8)
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.picture, dpi=110)
     plt.close(figure)
+
+
+def seeds_of(options: Options) -> str:
+    return f"seed{'s' * (len(options.seeds) > 1)} {', '.join(map(str, options.seeds))}"
 
 
 if __name__ == "__main__":

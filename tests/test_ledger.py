@@ -108,8 +108,14 @@ def record(model: str = "siamese", seed: int = 0, recall: float = 10.0, products
             "chance": {direction: {"R@1": 1.0, "R@5": 2.0, "R@10": 3.0} for direction in DIRECTIONS},
         },
         "catalogue": {"name": "shop.csv", "fingerprint": f"f{products}"},
-        "hyperparameters": {"image_encoder": "efficientnet-lite0", "image_weights": "imagenet", "seed": seed}
-        | settings,
+        "hyperparameters": {
+            "image_encoder": "efficientnet-lite0",
+            "image_weights": "imagenet",
+            "image_size": [80, 60],
+            "batch_size": 64,
+            "seed": seed,
+            **settings,
+        },
         "training": {"epochs": 5, "seconds": 120.0},
         "parameters": {"total": 2_000_000, "trained": 1_000_000},
         "hardware": {"device": "CPU, 2 threads", "cores": 2},
@@ -126,31 +132,33 @@ def test_seeds_are_one_row_with_mean_and_spread():
     found = rows(write_results.section([record(seed=0, recall=10.0), record(seed=1, recall=13.0)]))
     assert len(found) == 4  # header, rule, one system, chance
     name, image_to_text, text_to_image, rsum, parameters, device, training = found[2]
-    assert name == ("[Siamese network, frozen efficientnet-lite0](siamese/README.md#commands-and-what-they-give)")
+    assert (
+        name == "[Siamese network, frozen efficientnet-lite0 at 80x60](siamese/README.md#commands-and-what-they-give)"
+    )
     assert image_to_text == text_to_image == " / ".join(["11.5 ± 2.1"] * 3)
     assert statistics.stdev([10, 13]) == pytest.approx(2.1, abs=0.05)
     assert rsum == f"69.0 ± {statistics.stdev([60, 78]):.1f} (63.0 to 75.0)"
-    assert (parameters, device, training) == ("2.0 M (1.0 M)", "CPU", "5 epochs, 2 min, 2 seeds")
+    assert (parameters, device, training) == ("2.0 M (1.0 M)", "CPU", "5 epochs, batch 64, 2 min, 2 seeds")
     assert found[3][:4] == ["chance", "1.00 / 2.00 / 3.00", "1.00 / 2.00 / 3.00", "12.0"]
 
 
-def test_other_settings_and_models_are_rows_of_their_own_worst_first():
+def test_other_settings_and_models_are_rows_of_their_own_best_first():
     records = [
         record("deep_cmpl", recall=30),
         record(recall=20),
         record(recall=15, margin=1.0),
-        record("deep_cmpl", recall=5, image_encoder="mobilenet-v1", image_weights="none"),
+        record("deep_cmpl", recall=5, image_encoder="mobilenet-v1", image_weights="none", image_size=[224, 224]),
     ]
     for deep in (records[0], records[3]):
         deep["parameters"] = {"total": 2_000_000, "trained": 2_000_000}
     found = rows(write_results.section(records))[2:-1]
     assert [row[0].split("]")[0].strip("[") for row in found] == [
-        "Deep CMPL, mobilenet-v1 from scratch",
-        "Siamese network, frozen efficientnet-lite0",
-        "Siamese network, frozen efficientnet-lite0",
-        "modified Deep CMPL, efficientnet-lite0",
+        "modified Deep CMPL, efficientnet-lite0 at 80x60",
+        "Siamese network, frozen efficientnet-lite0 at 80x60",
+        "Siamese network, frozen efficientnet-lite0 at 80x60",
+        "Deep CMPL, mobilenet-v1 from scratch at 224x224",
     ]
-    assert [row[3].split()[0] for row in found] == ["30.0", "90.0", "120.0", "180.0"]
+    assert [row[3].split()[0] for row in found] == ["180.0", "120.0", "90.0", "30.0"]
     assert found[0][4] == "2.0 M (all)"
 
 
@@ -167,8 +175,8 @@ def test_every_device_has_its_row():
     text = write_results.section([record(), on_a_gpu])
     assert text.count("| chance |") == 1
     assert "CPU, 2 threads, 2 cores, torch 2.14.1; NVIDIA H100 (cuda:0), 16 cores, torch 2.14.1." in text
-    assert "| NVIDIA H100 | 5 epochs, 22 s, 6,490 images/s, 7.0 GB, 1 seed |" in text
-    assert "| CPU | 5 epochs, 2 min, 1 seed |" in text
+    assert "| NVIDIA H100 | 5 epochs, batch 64, 22 s, 6,490 images/s, 7.0 GB, 1 seed |" in text
+    assert "| CPU | 5 epochs, batch 64, 2 min, 1 seed |" in text
     on_a_gpu["training"]["share_of_bare_speed"] = 0.9449
     assert "7.0 GB, 94% of the bare speed, 1 seed |" in write_results.section([on_a_gpu])
     other_seed = copy.deepcopy(on_a_gpu)

@@ -329,21 +329,26 @@ def test_a_varied_hyperparameter_and_its_picture(data, tmp_path, monkeypatch, ca
     picture = (tmp_path / "new" / "negatives.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert f"picture: {tmp_path / 'new' / 'negatives.png'}" in told
-    for (values, means, spreads), label in drawn:
+    for (values, means, spreads), label in drawn[:-1]:
         assert values == ["random", "all"]
         direction = {"image -> text": "image_to_text", "text -> image": "text_to_image"}[label.rsplit(" ", 1)[0]]
         recalls = np.reshape([record[direction][label.split()[-1]] for record in results], (2, 2))
         assert means == pytest.approx(recalls.mean(1))
         assert spreads == pytest.approx(recalls.std(1, ddof=1))
-    assert {label for _, label in drawn} == {
+    assert {label for _, label in drawn[:-1]} == {
         f"{words} {cutoff}" for words in ("image -> text", "text -> image") for cutoff in ("R@1", "R@10")
     }
+    (_, means, spreads), label = drawn[-1]
+    assert label == "mean of the six recalls"
+    sixths = np.reshape([record["rsum"] / 6 for record in results], (2, 2))
+    assert means == pytest.approx(sixths.mean(1)) and spreads == pytest.approx(sixths.std(1, ddof=1))
 
 
-def test_the_picture_of_one_seed_has_bars_of_no_length(tmp_path, monkeypatch):
+def test_the_picture_of_one_seed_has_no_bars(tmp_path, monkeypatch):
     drawn, real_errorbar = [], Axes.errorbar
     monkeypatch.setattr(Axes, "errorbar", lambda *a, **k: drawn.append(a[1:]) or real_errorbar(*a, **k))
-    repeat.draw([result("a", 0, 10), result("b", 0, 30)], "margin", "test", tmp_path / "one.png")
-    # R@10 and R@1 from images to texts, then from texts to images
-    assert [means for _, means, _ in drawn] == [[20, 40], [11, 31], [21, 41], [12, 32]]
-    assert all(spreads == [0, 0] for _, _, spreads in drawn)
+    results = [result("a", 0, 10, rsum=90.0), result("b", 0, 30, rsum=210.0)]
+    repeat.draw(results, "margin", repeat.Options("siamese", picture=tmp_path / "one.png"))
+    # R@10 and R@1 from images to texts, then from texts to images, then all six
+    assert [means for _, means, _ in drawn] == [[20, 40], [11, 31], [21, 41], [12, 32], [15, 35]]
+    assert all(spreads is None for _, _, spreads in drawn)
