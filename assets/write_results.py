@@ -109,7 +109,7 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
     at_chance += [f"{sum(chance[d][f'R@{k}'] for d in DIRECTIONS for k in CUTOFFS):.1f}", "", "", ""]
     return [
         f"The full {title_of(records)}; per cent. ± is the standard deviation over seeds, the "
-        "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds). "
+        "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds, and the median training). "
         f"{'; '.join(sorted(machines))}.",
         "",
         "| model | "
@@ -138,7 +138,7 @@ def table_row(row: Row) -> str:
 
 def training(row: Row) -> list[str]:
     """How long the trainings were, their speed and memory where those were recorded, and how many they are."""
-    seconds, speed, memory, share = (mean_of_training(row, key) for key in ("seconds", *RECORDED_LATER))
+    seconds, speed, memory, share = (median_of_training(row, key) for key in ("seconds", *RECORDED_LATER))
     words = [f"{row[0]['training']['epochs']} epochs", f"batch {row[0]['hyperparameters']['batch_size']}"]
     words.append(f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s")
     words += [f"{speed:,.0f} images/s", f"{memory:.1f} GB"] if speed else []
@@ -146,10 +146,10 @@ def training(row: Row) -> list[str]:
     return [*words, f"{len(row)} seed{'s' * (len(row) > 1)}"]
 
 
-def mean_of_training(row: Row, key: str) -> float | None:
-    """The mean over the seeds that it was recorded for, None where it was for none."""
+def median_of_training(row: Row, key: str) -> float | None:
+    """The median over the seeds that it was recorded for, None where it was for none."""
     found = [record["training"][key] for record in row if key in record["training"]]
-    return statistics.mean(found) if found else None
+    return statistics.median(found) if found else None
 
 
 def name_of(row: Row) -> str:

@@ -118,9 +118,9 @@ def print_table(answer: "Answer", search: "Search") -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("rank", "score"):
-        table.add_column(name, justify="right")
-    for name in ("id", "title", "attributes"):
-        table.add_column(name, overflow="fold" if name == "id" else "ellipsis", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("id", "title", "attributes"):  # in a narrow window the widest of these take more lines; nothing is cut
+        table.add_column(name, overflow="fold")
     for result in answer.results:
         facts = printable(", ".join(result.attributes.values()))
         table.add_row(str(result.rank), f"{result.score:.3f}", printable(result.id), printable(result.title), facts)

@@ -17,7 +17,7 @@ from search import app, export, index, query
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = sorted(path.parent.name for path in ROOT.glob("*/train.py"))
-READMES = [ROOT / folder / "README.md" for folder in (".", "data", "search", *MODELS)]
+READMES = [ROOT / folder / "README.md" for folder in (".", "benchmarks", "data", "search", *MODELS)]
 
 
 def commands(script: str) -> list[list[str]]:

@@ -16,6 +16,7 @@ from benchmarks import search_latency, search_recall
 from common.errors import InputError
 from search import Search, index, query
 from search.neighbours import Neighbours, chosen
+from search.results import Answer, Result
 from search.store import live_products, read_all, read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -371,6 +372,16 @@ def test_a_table_json_and_a_grid(built, tmp_path, monkeypatch, capsys):
     assert found["query"] == "red disc on white" and len(found["results"]) == 7
     assert list(found["results"][0]) == ["rank", "id", "title", "score", "attributes"]
     assert found["results"] == Search(built, device="cpu").by_text("red disc on white", 7).json()["results"]
+
+
+def test_a_narrow_window_cuts_nothing(monkeypatch, capsys):
+    found = Result(1, "11137", "a long title " * 20, 0.7126, {"colour": "navy blue", "type": "attribute " * 20})
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns, no bold letters
+    query.print_table(Answer("words", [found]), search=None)
+    words = capsys.readouterr().out.split()
+    assert words[:3] == ["rank", "score", "id"] and words[5:8] == ["1", "0.713", "11137"]
+    assert words.count("title") == 1 + 20 and words.count("attribute") == 20
 
 
 def test_a_picture_and_its_words(built, catalogue, monkeypatch, capsys):
