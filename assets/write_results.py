@@ -109,8 +109,8 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
     at_chance += [f"{sum(chance[d][f'R@{k}'] for d in DIRECTIONS for k in CUTOFFS):.1f}", "", "", ""]
     return [
         f"The full {title_of(records)}; per cent. ± is the standard deviation over seeds, the "
-        "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds, and the median training). "
-        f"{'; '.join(sorted(machines))}.",
+        "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds, and the "
+        f"median training). {'; '.join(sorted(machines))}.",
         "",
         "| model | "
         + " | ".join(f"{words} R@1 / R@5 / R@10" for words in DIRECTIONS.values())
