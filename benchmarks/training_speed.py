@@ -133,7 +133,7 @@ class Sides:
 
     def ordinary(self, loader: Iterable) -> None:
         nothing = np.zeros((len(self.session.data.images.digests), 1, 1, 3), dtype=np.uint8)
-        pairs_alone = self.session.train.with_features(images=nothing)  # to decode none a second time
+        pairs_alone = self.session.train.with_inputs(images=nothing)  # to decode none a second time
         for images, pairs in loader:
             batch = replace(pairs_alone.batch(pairs.numpy()), images=images)
             self.update(batch.to(self.session.device))

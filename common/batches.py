@@ -138,7 +138,8 @@ class Batch:
         images: (b, 3, H, W) uint8, or the images' features (b, F) float32.
         tokens: (b, L) int64, or the captions' features (b, G) float32.
         lengths: (b,) int64, on the CPU.
-        product, caption: (B,) int32, equal numbers where two pairs are of the same product, or have the same caption.
+        product, caption, image: (B,) int32, equal numbers where two pairs are of the same product, have the same caption,
+            or show the same image.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
         pairs: (B,) their numbers in the training split.
         epoch: how many epochs were finished before.
@@ -149,26 +150,28 @@ class Batch:
     lengths: Tensor
     product: Tensor
     caption: Tensor
+    image: Tensor
     labels: Tensor
     pairs: np.ndarray
     epoch: int = 0
 
     @property
     def positives(self) -> Tensor:
-        """(B, B) bool, image i and text j belong together: the product or the caption is the same."""
-        return (self.product[:, None] == self.product) | (self.caption[:, None] == self.caption)
+        """(B, B) bool, image i and text j belong together: the product, the caption or the image itself is the same."""
+        same = [of[:, None] == of for of in (self.product, self.caption, self.image)]
+        return same[0] | same[1] | same[2]
 
     def pin_memory(self) -> "Batch":
         """A copy that a GPU can fetch by itself."""
         return self.with_tensors(lambda tensor: tensor.pin_memory())
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """The batch on a device, except for the lengths; it never waits for a GPU."""
+    def to(self, device: torch.device, non_blocking: bool = True) -> "Batch":
+        """The batch on a device, except for the lengths; like a tensor's, but that it never waits for a GPU."""
         return self.with_tensors(lambda tensor: send(tensor, device))
 
     def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with what belongs on the device changed."""
-        names = ("images", "tokens", "product", "caption", "labels")
+        names = ("images", "tokens", "product", "caption", "image", "labels")
         return replace(self, **{name: change(getattr(self, name)) for name in names})
 
     def split(self, parts: int) -> list["Batch"]:
@@ -216,8 +219,8 @@ class Pairs:
         first = self.product == np.arange(len(self))
         return Part(self.products.column, self.products.which[first])
 
-    def with_features(self, images: Images | None = None, texts: Texts | None = None) -> "Pairs":
-        """The same pairs with features (N, F) of all images, or of their captions, in place of the originals."""
+    def with_inputs(self, images: Images | None = None, texts: Texts | None = None) -> "Pairs":
+        """The same pairs with other images, or other captions: elsewhere, or as features."""
         pairs = copy.copy(self)
         pairs.images = self.images if images is None else images
         pairs.texts = self.texts if texts is None else texts
@@ -238,6 +241,7 @@ class Pairs:
             lengths=lengths,
             product=torch.from_numpy(self.product[which]),
             caption=torch.from_numpy(self.caption[which]),
+            image=torch.from_numpy(self.image[which]),
             labels=torch.from_numpy(self.labels[which]),
             pairs=which,
             epoch=epoch,

@@ -121,10 +121,13 @@ def describe_out_of_memory(parts: int, at_once: int, fits: int, measured: str) -
     too_little = f"the GPU has too little memory for {at_once} pairs at once ({measured}). Start again with "
     if fits < 2:
         return too_little + "a smaller --image-size or another --image-encoder"
-    more = next(times for times in range(2, at_once + 1) if at_once % times == 0 and at_once // times <= fits)
+    smaller = f"{too_little}--batch-size {fits * parts} or less"
+    more = [times for times in range(2, at_once // 2 + 1) if at_once % times == 0 and at_once // times <= fits]
+    if not more:  # a part has two pairs or more
+        return smaller
     return (
-        f"{too_little}--batch-size {fits * parts} or less, or with {more} times the --accumulate, which encodes the "
-        "batch in so many parts and keeps all of it for the loss"
+        f"{smaller}, or with {more[0]} times the --accumulate, which encodes the batch in so many parts and keeps all "
+        "of it for the loss"
     )
 
 

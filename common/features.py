@@ -54,11 +54,11 @@ def precompute_features(session: Session, model: nn.Module) -> Session:
     model.eval()
     if model.image_encoder.frozen:
         images = image_features(session, model.image_encoder)
-        session = replace(session, images=images, train=session.train.with_features(images=images))
+        session = replace(session, images=images, train=session.train.with_inputs(images=images))
     if model.text_encoder.frozen:
         train = text_features(session, model.text_encoder, session.train.texts, "train captions")
         val = text_features(session, model.text_encoder, session.val_texts, "val captions")
-        session = replace(session, train=session.train.with_features(texts=train), val_texts=val)
+        session = replace(session, train=session.train.with_inputs(texts=train), val_texts=val)
     return session
 
 

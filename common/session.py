@@ -87,6 +87,8 @@ def prepare(
     if device.type == "cpu":
         keep_freed_memory()
     run = Run.open(options)
+    if run.resumed:
+        end_if_finished(run)
     with processes.first_on_machine_first():
         data = load_data(options, settings.image_size, sample)
     refuse_unknown_label(label_column, data)
@@ -94,14 +96,6 @@ def prepare(
     if run.resumed:
         config = read_config(run.folder, model)
         refuse_other_data(run.folder, config, data)
-        state = run.load_state(torch.device("cpu"))
-        with run.restoring():
-            if processes.is_first():
-                run.publish(state)
-            finished = state["progress"]["finished"]
-        if finished:
-            print(f"{run.folder}: this run is finished; nothing to resume")
-            sys.exit(0)
         precision = getattr(torch, config["precision"])
     else:
         precision = choose_precision(settings, device)
@@ -124,6 +118,18 @@ def prepare(
         run, config, settings, device, precision, data, tokenizer, images, options.images_from, train, val, val_texts,
         batch_size,
     )  # fmt: skip
+
+
+def end_if_finished(run: Run) -> None:
+    """Say so and end with code 0, whether its data are still there or not; what a kill left unpublished is published."""
+    state = run.load_state(torch.device("cpu"))
+    with run.restoring():
+        if processes.is_first():
+            run.publish(state)
+        finished = state["progress"]["finished"]
+    if finished:
+        print(f"{run.folder}: this run is finished; nothing to resume")
+        sys.exit(0)
 
 
 def refuse_unknown_label(column: str, data: Data) -> None:

@@ -179,7 +179,7 @@ def with_placed_images(session: Session) -> Session:
     images, tokens, where = place(session.images, texts.tokens, session.device, session.images_from)
     print(f"images: {where}")
     texts = replace(texts, tokens=tokens)
-    return replace(session, images=images, train=session.train.with_features(images, texts))
+    return replace(session, images=images, train=session.train.with_inputs(images, texts))
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

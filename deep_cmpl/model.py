@@ -1,5 +1,6 @@
 """Deep CMPL: two encoders, each followed by one joint layer (Zhang and Lu 2018, figure 2)."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,11 @@ class DeepCMPL(nn.Module):
 
     def scale(self) -> Tensor | None:
         """The learned scale of the cosines in the loss, at most 100; None for the paper's form."""
-        return None if self.log_scale is None else self.log_scale.exp().clamp(max=LARGEST_SCALE)
+        if self.log_scale is None:
+            return None
+        with torch.no_grad():  # the parameter, not what is made of it: that would have no gradient to come down again
+            self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+        return self.log_scale.exp()
 
 
 def joint_layer(inputs: int, outputs: int) -> nn.Sequential:

@@ -36,17 +36,30 @@ FEATURES = np.arange(5 * 7, dtype=np.float32).reshape(5, 7)  # (N, F)
 TOKENIZER = Vocabulary(["blue", "shirt", "red", "shoe"], max_words=4)
 
 
-def test_positives_share_a_product_or_a_folded_caption():
+def test_positives_share_a_product_a_folded_caption_or_an_image():
     batch = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.arange(6))
     expected = torch.tensor([
         [1, 1, 0, 0, 1, 0],
         [1, 1, 0, 0, 0, 0],
-        [0, 0, 1, 1, 0, 0],
-        [0, 0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0, 1],
+        [0, 0, 1, 1, 0, 1],
         [1, 0, 0, 0, 1, 0],
-        [0, 0, 0, 0, 0, 1],
+        [0, 0, 1, 1, 0, 1],
     ]).bool()  # fmt: skip
     assert torch.equal(batch.positives, expected)
+
+
+def test_what_a_batch_calls_positive_is_relevant_in_the_gallery():
+    """Of each image and its captions, that is: a gallery has an image once, a batch may have it in several pairs."""
+    batch, gallery = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER).batch(np.arange(6)), Gallery.of(ROWS.assign(group=""))
+    captions = [fold(caption) for caption in ROWS["caption"]]
+    places = {fold(caption): place for place, caption in enumerate(gallery.captions)}
+    image_at = {image: place for place, image in enumerate(gallery.images)}
+    relevant = {tuple(pair) for pair in gallery.relevant.T.tolist()}
+    for i, j in batch.positives.nonzero().tolist():
+        assert (image_at[ROWS["image"].iloc[i]], places[captions[j]]) in relevant
+    own = {(image_at[image], places[caption]) for image, caption in zip(ROWS["image"], captions, strict=True)}
+    assert own <= relevant
 
 
 def test_a_batch_holds_its_pairs_in_the_order_asked_for():
@@ -149,7 +162,7 @@ def test_pairs_with_features_are_the_same_pairs():
     pairs = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER, "kind")
     texts = Texts(np.arange(6 * 3, dtype=np.float32).reshape(6, 3), pairs.texts.lengths)
     which = np.array([3, 5, 0])
-    before, after = pairs.batch(which), pairs.with_features(FEATURES, texts).batch(which)
+    before, after = pairs.batch(which), pairs.with_inputs(FEATURES, texts).batch(which)
     assert after.images.tolist() == FEATURES[[2, 2, 0]].tolist()  # by number of the image
     assert after.tokens.tolist() == texts.tokens[[3, 5, 0]].tolist()  # by number of the pair
     for name in ("lengths", "positives", "labels"):
@@ -162,7 +175,7 @@ def test_pairs_with_features_are_the_same_pairs():
 def test_either_side_alone_can_have_features(replaced):
     pairs = Pairs(ROWS, np.arange(6), PIXELS, TOKENIZER)
     texts = Texts(np.ones((6, 3), dtype=np.float32), pairs.texts.lengths)
-    batch = pairs.with_features(**{replaced: FEATURES if replaced == "images" else texts}).batch(np.array([0, 3]))
+    batch = pairs.with_inputs(**{replaced: FEATURES if replaced == "images" else texts}).batch(np.array([0, 3]))
     assert batch.images.is_floating_point() is (replaced == "images")
     assert batch.tokens.is_floating_point() is (replaced == "texts")
 

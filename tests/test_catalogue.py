@@ -150,6 +150,20 @@ def test_csv_delimiters_with_quoted_fields(tmp_path, delimiter):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("before", ["\n" * 60, " \n", ";;\n;\n"])
+def test_empty_lines_before_the_header(tmp_path, before):
+    text = before + "image;caption\na.jpg;a red shoe\n"
+    catalogue = open_catalogue(put(tmp_path, "shop.csv", text))
+    assert pairs(catalogue) == [("a.jpg", "a red shoe")]
+    assert places(catalogue) == [f"line {before.count(chr(10)) + 2}"]
+
+
+@pytest.mark.parametrize("nothing", [",,\n", ",,\n,\n", ";\n"])
+def test_a_table_of_delimiters_has_no_columns(tmp_path, nothing):
+    with pytest.raises(InputError, match=r"shop\.csv: no image column found"):
+        open_catalogue(put(tmp_path, "shop.csv", nothing))
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("last", [True, False])
 def test_line_ends(tmp_path, end, last):

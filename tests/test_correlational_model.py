@@ -98,7 +98,8 @@ def batch_of(images, tokens, lengths=None):
     """Pixels or features, tokens with their lengths or features."""
     size = len(images)
     numbers = torch.arange(size)
-    return Batch(images, tokens, numbers if lengths is None else lengths, numbers, numbers, numbers, ["product"] * size)
+    lengths = numbers if lengths is None else lengths
+    return Batch(images, tokens, lengths, *[numbers] * 4, pairs=np.arange(size))
 
 
 def with_settings(**changes):

@@ -96,6 +96,17 @@ def test_the_learned_scale_is_positive_and_bounded():
     assert model.log_scale.requires_grad
 
 
+def test_a_scale_at_its_bound_can_come_down_again():
+    model = build(scale="learned")
+    nn.init.constant_(model.log_scale, 9.0)
+    optimizer = torch.optim.SGD([model.log_scale], lr=1e-4)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (model.scale() - 40).square().backward()
+        optimizer.step()
+    assert model.scale().item() < LARGEST_SCALE / 2
+
+
 @pytest.mark.parametrize("classes", [0, 4])
 def test_class_weights_exist_only_for_the_classification_loss(classes):
     weight = build(classes=classes).class_weight

@@ -65,6 +65,12 @@ def test_a_batch_in_parts_is_told_by_the_part():
     assert "--batch-size 224 or less, or with 3 times the --accumulate" in message
 
 
+def test_more_parts_are_advised_only_where_each_has_two_pairs():
+    """Of 7 pairs a part no number of parts above one leaves two or more."""
+    message = describe_out_of_memory(1, 7, 3, "measured")
+    assert message.endswith("--batch-size 3 or less")
+
+
 def test_out_of_memory_in_a_training(data, tmp_path, monkeypatch):
     """In the eighth step; what was saved before is there, and the message ends the training."""
     run, calls, real_cmpm = tmp_path / "run", [], deep_cmpl.loss.cmpm

@@ -283,6 +283,7 @@ def test_killed_and_resumed_equals_uninterrupted(moment, model, finished, data, 
 
 def test_a_finished_run_says_so_and_changes_nothing(model, finished, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    monkeypatch.setattr("common.session.load_data", None)  # its data may be gone
     with pytest.raises(SystemExit) as left:
         resume(monkeypatch, finished, model)
     assert not left.value.code

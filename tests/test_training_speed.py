@@ -41,7 +41,8 @@ def test_every_model_is_measured(model, data, monkeypatch, capsys):
     found = printed(capsys.readouterr().out)
     assert set(found) == {*LINES, *(ON_IMAGES if model == "deep_cmpl" else ())}
     loop, bare = (found[f"{side}_images_per_second"] for side in ("loop", "bare"))
-    assert found["ratio"] == pytest.approx(loop / bare, abs=0.001)
+    printed_to = 0.05 / min(loop, bare) + 0.0005 / found["ratio"]  # of the speeds, one decimal; of the ratio, three
+    assert found["ratio"] == pytest.approx(loop / bare, rel=2 * printed_to)
 
 
 @pytest.mark.parametrize(("lowest", "status"), [(0.0, 0), (1000.0, 1)])

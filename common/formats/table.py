@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from common.account import examples
@@ -55,10 +55,10 @@ def find_encoding(path: Path) -> tuple[str, str]:
     for encoding, name in encodings.items():
         try:
             with path.open(encoding=encoding, newline="") as text:
-                filled = sum(bool(piece.strip()) for piece in iter(partial(text.read, READ_AT_ONCE), ""))
+                written = sum(bool(piece.strip()) for piece in iter(partial(text.read, READ_AT_ONCE), ""))
         except UnicodeDecodeError:
             continue
-        if not filled:
+        if not written:
             raise InputError(f"{path}: the file is empty; expected a header line and a line a product")
         return encoding, name
     raise InputError(f"{path}: the encoding is neither UTF-8 nor Windows-1252; save the file as UTF-8")
@@ -72,7 +72,9 @@ def find_delimiter(path: Path, encoding: str) -> str:
     def columns(delimiter: str) -> tuple[float, int]:
         # whole lines only; a quoted field may span several
         with path.open(encoding=encoding, newline="") as text:
-            rows = [row for row, _ in zip(parse(text, delimiter), range(50), strict=False) if row and row != [END]]
+            rows = list(islice(filled(parse(text, delimiter)), 50))
+        if not rows:  # nothing but this delimiter
+            return 0.0, 0
         width = len(rows[0])
         agreeing = sum(len(row) == width for row in rows) / len(rows)
         return (agreeing if width > 1 else 0.0), width
@@ -86,11 +88,16 @@ def parse(lines: Iterable[str], delimiter: str) -> "csv.reader":
     return csv.reader(chain(lines, [END]), delimiter=delimiter)
 
 
+def filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The rows that hold something, the one after the last line left out."""
+    return (row for row in rows if any(cell.strip() for cell in row) and row != [END])
+
+
 def read_delimited(path: Path, encoding: str, delimiter: str) -> Source:
     source = Source(path, table_of([]), Lines(), path.parent)
     with path.open(encoding=encoding, newline="") as text:
         reader = parse(text, delimiter)
-        header = [name.strip() for name in next(filter(None, reader))]
+        header = [name.strip() for name in next(filled(reader))]
         if header[-1].endswith(END):
             raise InputError(f"{path}: the header opens a quote and never closes it; close or remove it")
         header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
