@@ -138,8 +138,8 @@ class Batch:
         images: (b, 3, H, W) uint8, or the images' features (b, F) float32.
         tokens: (b, L) int64, or the captions' features (b, G) float32.
         lengths: (b,) int64, on the CPU.
-        product, caption, image: (B,) int32, equal numbers where two pairs are of the same product, have the same caption,
-            or show the same image.
+        product, caption, image: (B,) integers, equal where two pairs are of the same product, have the same caption, or
+            show the same image.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
         pairs: (B,) their numbers in the training split.
         epoch: how many epochs were finished before.

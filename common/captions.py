@@ -5,7 +5,7 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -75,10 +75,6 @@ class Vocabulary:
             unknown += sum(word not in self.number for word in found)
         return unknown / max(1, count)
 
-    def without_known_word(self, captions: Iterable[str]) -> int:
-        """How many of the captions hold no word of the vocabulary."""
-        return sum(self.number.keys().isdisjoint(words(caption)[: self.max_words]) for caption in captions)
-
     def save(self, folder: Path) -> None:
         content = {"max_words": self.max_words, "words": self.known}
         write_atomically(folder / VOCABULARY_FILE, json.dumps(content, ensure_ascii=False))
@@ -127,16 +123,17 @@ class TransformerTokenizer:
 Tokenizer = Vocabulary | TransformerTokenizer
 
 
-def describe_unknown(tokenizer: Tokenizer, captions_of: dict[str, Collection[str]]) -> str:
-    """Say how much of each split's captions a tokenizer does not know."""
+def describe_unknown(tokenizer: Tokenizer, tokens_of: dict[str, np.ndarray]) -> str:
+    """Say how much of each split's captions, as its tokens (N, L), the tokenizer does not know."""
     if not isinstance(tokenizer, Vocabulary):
         return "words: cut into the pieces that the text encoder knows"
     parts = [f"vocabulary: {len(tokenizer.known):,} words of the train captions"]
-    for split, captions in captions_of.items():
-        lost = tokenizer.without_known_word(captions)
+    for split, tokens in tokens_of.items():
+        unknown = (tokens == UNKNOWN).sum() / max(1, (tokens != PADDING).sum())
+        lost = (tokens.max(1, initial=PADDING) <= UNKNOWN).sum()
         parts.append(
-            f"in {split} {tokenizer.unknown_share(captions):.1%} of the words are unknown, "
-            f"{lost:,} of {len(captions):,} captions have no known word"
+            f"in {split} {unknown:.1%} of the words are unknown, "
+            f"{lost:,} of {len(tokens):,} captions have no known word"
         )
     return "; ".join(parts)
 

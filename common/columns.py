@@ -19,6 +19,11 @@ LISTS = pd.ArrowDtype(pa.list_(pa.large_string()))
 AT_ONCE = 2**16
 
 
+def in_pieces(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """An array in pieces of so many rows, the last one shorter."""
+    return np.array_split(rows, range(size, len(rows), size))
+
+
 def pieces(count: int, size: int = AT_ONCE) -> Iterator[slice]:
     """Slices that cut a sequence of this length into pieces."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))

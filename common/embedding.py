@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from common.batches import Data, Images, Texts, take
 from common.captions import Tokenizer
+from common.columns import in_pieces
 from common.gallery import Gallery
 from common.loading import load, workers_for
 from common.recall import Ranks
@@ -22,7 +23,7 @@ def embed_images(
     model: nn.Module, images: Images, which: np.ndarray, device: torch.device, show: bool = False
 ) -> Tensor:
     """image_emb (N, D) float32 of the images, decoded or as features, with these indices."""
-    pieces = np.array_split(which, range(EMBEDDED_AT_ONCE, len(which), EMBEDDED_AT_ONCE))
+    pieces = in_pieces(which, EMBEDDED_AT_ONCE)
     loaded = load(partial(take, images), pieces, device, workers_for(images, device))
     bar = tqdm(loaded, total=len(pieces), desc="embedding images", unit="batch", disable=not show)
     return torch.cat([model.encode_image(batch).float() for batch in bar])
@@ -31,7 +32,7 @@ def embed_images(
 @torch.inference_mode()
 def embed_texts(model: nn.Module, texts: Texts, device: torch.device, show: bool = False) -> Tensor:
     """text_emb (M, D) float32 of captions."""
-    pieces = np.array_split(np.arange(len(texts)), range(EMBEDDED_AT_ONCE, len(texts), EMBEDDED_AT_ONCE))
+    pieces = in_pieces(np.arange(len(texts)), EMBEDDED_AT_ONCE)
     bar = tqdm(pieces, desc="embedding texts", unit="batch", disable=not show)
     batches = (texts.batch(piece) for piece in bar)
     return torch.cat([model.encode_text(tokens.to(device), lengths).float() for tokens, lengths in batches])

@@ -104,9 +104,10 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
         require_splits(data.splits, (options.split,), data.catalogue.path)
     gallery = Gallery.of(data.rows(options.split))
     print(f"run: {options.run}, device: {describe_device(device)}, {str(model.precision).removeprefix('torch.')}")
-    print(describe_unknown(tokenizer, {options.split: gallery.captions}))
+    texts = Texts(*tokenizer(gallery.captions))
+    print(describe_unknown(tokenizer, {options.split: texts.tokens}))
     image_emb = embed_images(model, data.images.pixels, gallery.images, device, show=True)
-    text_emb = embed_texts(model, Texts(*tokenizer(gallery.captions)), device, show=True)
+    text_emb = embed_texts(model, texts, device, show=True)
     ranks = both_ranks(image_emb, text_emb, gallery)
     return Embedded(model, tokenizer, device, data, options.split, gallery, image_emb, text_emb, ranks)
 

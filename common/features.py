@@ -1,7 +1,7 @@
 """Features of frozen encoders: computed once, kept on disk, and from then on in place of pixels and tokens."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.batches import Texts, take
+from common.columns import in_pieces
 from common.devices import encoding_in
 from common.files import kept_array
 from common.hashing import array_digest, digest
@@ -64,27 +65,23 @@ def precompute_features(session: Session, model: nn.Module) -> Session:
 
 def image_features(session: Session, encoder: nn.Module) -> np.ndarray:
     """(N, F) float32 of all images of the catalogue."""
-    pixels, content = session.images, session.data.images.digests
+    pixels = session.images
     height, width = pixels.shape[1:3]
+    pieces = in_pieces(np.arange(len(pixels)), ENCODED_AT_ONCE)
+    batches = load(partial(take, pixels), pieces, session.device, workers_for(pixels, session.device))
+    features = (features_of(encoder, session.precision, images) for images in batches)
     name, what = session.settings.image_encoder, f"{height}x{width} images"
-
-    def batches(pieces: list[np.ndarray]) -> Iterator[tuple[Tensor]]:
-        workers = workers_for(pixels, session.device)
-        return zip(load(partial(take, pixels), pieces, session.device, workers), strict=True)
-
-    return kept_features(session, encoder, name, what, content, batches)
+    return kept_features(session, encoder, name, what, session.data.images.digests, features)
 
 
 def text_features(session: Session, encoder: nn.Module, texts: Texts, what: str) -> Texts:
     """The captions as features (M, G) float32."""
-    name, content = session.settings.text_encoder, texts.tokens
-
-    def batches(pieces: list[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
-        for tokens, lengths in map(texts.batch, pieces):
-            yield tokens.to(session.device), lengths
-
-    features = kept_features(session, encoder, name, what, content, batches)
-    return replace(texts, tokens=features)
+    batches = map(texts.batch, in_pieces(np.arange(len(texts)), ENCODED_AT_ONCE))
+    features = (
+        features_of(encoder, session.precision, tokens.to(session.device), lengths) for tokens, lengths in batches
+    )
+    kept = kept_features(session, encoder, session.settings.text_encoder, what, texts.tokens, features)
+    return replace(texts, tokens=kept)
 
 
 def kept_features(
@@ -93,35 +90,36 @@ def kept_features(
     name: str,
     what: str,
     content: np.ndarray,
-    batches: Callable[[list[np.ndarray]], Iterator[tuple[Tensor, ...]]],
+    features: Iterable[Tensor],
 ) -> np.ndarray:
     """Features from the cache, or from the encoder with a progress bar.
 
     Args:
         session: names the catalogue, the precision and the device.
-        encoder: from a batch to (B, F).
+        encoder: that they are of.
         name: of the encoder.
         what: is encoded.
         content: identifies the N inputs, an entry or a row each.
-        batches: the inputs with each of these lists of numbers, on the device.
+        features: of all inputs in order, (B, F) at a time, computed when they are asked for.
 
     Returns:
         (N, F) float32.
     """
 
-    def encode(array: np.ndarray) -> None:
-        pieces = np.array_split(np.arange(len(array)), range(ENCODED_AT_ONCE, len(array), ENCODED_AT_ONCE))
+    def fill(array: np.ndarray) -> None:
+        done = 0
         with tqdm(total=len(array), desc=f"{name} features of {what}", unit=what.split()[-1][:-1]) as bar:
-            for piece, inputs in zip(pieces, batches(pieces), strict=True):
-                array[piece] = features_of(encoder, session.precision, *inputs).cpu().numpy()
-                bar.update(len(piece))
+            for some in features:
+                array[done : done + len(some)] = some.cpu().numpy()
+                done += len(some)
+                bar.update(len(some))
 
     path = session.data.catalogue.path
     depends_on = [weights_digest(encoder), str(session.precision), session.device.type, array_digest(content)]
     key = digest([FEATURES_VERSION, *depends_on])
     file_name = f"{path.name}-{digest(str(path))}-features-{what.replace(' ', '-')}-{name}"
     with torch.inference_mode(), first_on_machine_first():
-        return kept_array(file_name, key, (len(content), encoder.dim), encode)
+        return kept_array(file_name, key, (len(content), encoder.dim), fill)
 
 
 def weights_digest(encoder: nn.Module) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from common.batches import Images
 from common.errors import InputError
@@ -84,7 +84,7 @@ def load(
     pinned = device.type == "cuda"
     # a generator of its own: the loader would otherwise draw from the one that the training's numbers come from
     loader = DataLoader(
-        MadeBatches(make, batches), batch_size=None, num_workers=workers, pin_memory=pinned,
+        batches, batch_size=None, collate_fn=make, num_workers=workers, pin_memory=pinned,
         generator=torch.Generator(), worker_init_fn=leave_signals_to_the_training,
     )  # fmt: skip
     for batch in loader:
@@ -95,16 +95,3 @@ def leave_signals_to_the_training(_worker: int) -> None:
     """Ctrl-C and SIGTERM reach a whole group of processes: the training still needs its workers to save and end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-class MadeBatches(Dataset):
-    """`make` as torch's loader wants it."""
-
-    def __init__(self, make: Callable[[np.ndarray], Loaded], batches: Sequence[np.ndarray]) -> None:
-        self.make, self.batches = make, batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, number: int) -> Loaded:
-        return self.make(self.batches[number])

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from common.catalogue import Catalogue
-from common.columns import first_equal
+from common.columns import first_equal, in_pieces
 from common.files import kept_array
 from common.hashing import digest
 from common.images import THUMBNAIL, DecodedImages, open_images
@@ -69,8 +69,8 @@ def similar_outlines(catalogue: Catalogue, images: DecodedImages) -> tuple[np.nd
     readable[np.fromiter(images.errors, int)] = False
     first = first[readable[first]]
     pairs = first[close_hashes(perceptual_hashes(pixels)[first])]
-    chunks = np.array_split(pairs, range(COMPARED_AT_ONCE, len(pairs), COMPARED_AT_ONCE))
-    return pairs, np.concatenate([colour_distance(pixels[a], pixels[b]) for a, b in (chunk.T for chunk in chunks)])
+    chunks = (chunk.T for chunk in in_pieces(pairs, COMPARED_AT_ONCE))
+    return pairs, np.concatenate([colour_distance(pixels[a], pixels[b]) for a, b in chunks])
 
 
 def first_of_each_file(digests: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -108,12 +108,12 @@ def prepare(
     images = data.images.pixels
     train = data.pairs("train", tokenizer, label_column)
     val = limited_gallery(data.rows("val"), settings.val_products)
-    print(describe_unknown(tokenizer, {"train": train.captions, "val": val.captions}))
+    val_texts = Texts(*tokenizer(val.captions))
+    print(describe_unknown(tokenizer, {"train": train.texts.tokens, "val": val_texts.tokens}))
     print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
     if len(train) < 2:
         raise InputError(f"{data.catalogue.path}: {len(train)} pair to train on; a batch needs two")
     batch_size = usable_batch_size(settings, len(train))
-    val_texts = Texts(*tokenizer(val.captions))
     return Session(
         run, config, settings, device, precision, data, tokenizer, images, options.images_from, train, val, val_texts,
         batch_size,
@@ -121,7 +121,7 @@ def prepare(
 
 
 def end_if_finished(run: Run) -> None:
-    """Say so and end with code 0, whether its data are still there or not; what a kill left unpublished is published."""
+    """Say so and end with code 0, even where its data are gone; what a kill left unpublished is published before."""
     state = run.load_state(torch.device("cpu"))
     with run.restoring():
         if processes.is_first():
