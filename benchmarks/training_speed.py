@@ -52,7 +52,7 @@ from common.optimization import build_optimizer
 from common.replay import replayed
 from common.report.ledger import record_of, record_share
 from common.session import Session
-from common.training import Progress, epoch_batches, train_step, with_placed_images
+from common.training import Progress, epoch_batches, train_steps, with_placed_images
 
 LOWEST_RATIO = {"cpu": 0.95, "cuda": 0.92}
 LOWEST_EMBEDDING_RATIO = 0.9
@@ -112,13 +112,9 @@ class Sides:
         self.own_forward = model.image_encoder.forward
 
     def loop(self) -> None:
-        progress, launched = Progress(), None
-        for batch in epoch_batches(self.session, progress, self.steps):
-            given = (self.model, self.embed, self.losses, batch, self.optimizer, self.schedule)
-            before, launched = launched, train_step(*given, self.session.settings.accumulate, progress)
-            if before:
-                before.settle(progress, self.session.train)
-        launched.settle(progress, self.session.train)
+        method = (self.model, self.embed, self.losses)
+        for _ in train_steps(*method, self.session, self.optimizer, self.schedule, Progress(), self.steps):
+            pass
 
     def bare(self) -> None:
         for _ in range(self.steps):

@@ -67,9 +67,10 @@ class Launched:
         self.names, self.values = list(terms), values.to("cpu", non_blocking=True)
         self.read = torch.cuda.current_stream(values.device).record_event() if values.is_cuda else None
         self.epoch, self.step, self.pairs = epoch, step, pairs
+        self.settled = False
 
     def settle(self, progress: Progress, train: Pairs) -> None:
-        """Wait for the losses and add them to the progress.
+        """Wait for the losses and add them to the progress, once.
 
         Args:
             progress: of the training.
@@ -78,6 +79,8 @@ class Launched:
         Raises:
             TrainingStopped: one is not finite.
         """
+        if self.settled:
+            return
         if self.read:
             self.read.synchronize()
         terms = dict(zip(self.names, self.values.tolist(), strict=True))
@@ -89,6 +92,7 @@ class Launched:
             )
         for name, value in terms.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + value
+        self.settled = True
 
 
 def fit(
@@ -140,27 +144,17 @@ def fit(
     saved = started = time.perf_counter()
     with interrupts() as interrupted, memory, replayed(model, session), progress_bar(progress, steps, session) as bar:
         while not progress.finished:
-            launched = None
             model.train()
-            for batch in epoch_batches(session, progress, steps):
-                given = (model, embed, losses, batch, optimizer, schedule, settings.accumulate)
-                before, launched = launched, train_step(*given, progress)
-                if before:
-                    before.settle(progress, session.train)
+            for launched in train_steps(model, embed, losses, session, optimizer, schedule, progress, steps):
                 progress.seconds, started = progress.seconds + time.perf_counter() - started, time.perf_counter()
                 bar.update(session.batch_size)
                 stop, due = processes.any_of(interrupted(), started - saved > SAVE_EVERY_SECONDS)
                 if stop or due:
                     launched.settle(progress, session.train)
-                    launched = None
-                if stop:
-                    save(session, model, optimizer, schedule, progress)
-                    raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
-                if due:
                     save(session, model, optimizer, schedule, progress)
                     saved = started = time.perf_counter()
-            if launched:
-                launched.settle(progress, session.train)
+                if stop:
+                    raise TrainingStopped(f"interrupted; the state is saved, go on with --resume ({run.folder})")
             progress.seconds += time.perf_counter() - started
             finish_epoch(model, session, progress, steps, optimizer)
             if monitor:
@@ -209,6 +203,28 @@ def in_rows(batches: Iterator[Batch]) -> Iterator[Batch]:
     steps on features are so short that it shows."""
     while row := list(islice(batches, MADE_IN_A_ROW)):
         yield from row
+
+
+def train_steps(
+    model: nn.Module,
+    embed: Embed,
+    losses: Losses,
+    session: Session,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    progress: Progress,
+    steps: int,
+) -> Iterator[Launched]:
+    """The rest of an epoch of so many steps; each is settled when the next one is on its way."""
+    before = None
+    for batch in epoch_batches(session, progress, steps):
+        launched = train_step(model, embed, losses, batch, optimizer, schedule, session.settings.accumulate, progress)
+        if before:
+            before.settle(progress, session.train)
+        yield launched
+        before = launched
+    if before:
+        before.settle(progress, session.train)
 
 
 def train_step(
