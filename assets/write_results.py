@@ -25,9 +25,8 @@ from PIL import Image
 from common.errors import InputError, run_script
 from common.files import write_atomically
 from common.hashing import digest
-from common.monitoring import DIRECTIONS
 from common.options import ROOT
-from common.recall import CUTOFFS
+from common.recall import CUTOFFS, DIRECTIONS
 from common.report.ledger import LEDGER, SHARE, read_ledger
 
 README = ROOT / "README.md"

@@ -15,9 +15,8 @@ from common.devices import choose_device
 from common.embedding import embed_images, embed_texts
 from common.errors import run_script
 from common.gallery import Gallery
-from common.monitoring import DIRECTIONS
 from common.options import EvalOptions, read_config, with_recorded_data
-from common.recall import CUTOFFS
+from common.recall import CUTOFFS, DIRECTIONS
 from common.validation import both_ranks, figures
 from data.sample import make_sample
 

@@ -23,9 +23,8 @@ from matplotlib import pyplot as plt
 
 from common.errors import InputError, run_script
 from common.files import write_atomically
-from common.monitoring import DIRECTIONS
 from common.options import ROOT
-from common.recall import CUTOFFS
+from common.recall import CUTOFFS, DIRECTIONS
 
 RECALLS = [f"R@{cutoff}" for cutoff in CUTOFFS]
 

@@ -21,9 +21,8 @@ from common.batches import load_data
 from common.captions import fold
 from common.errors import InputError, run_script
 from common.gallery import Gallery
-from common.monitoring import DIRECTIONS
 from common.options import EvalOptions, with_recorded_data
-from common.recall import CUTOFFS
+from common.recall import CUTOFFS, DIRECTIONS
 from data.sample import make_sample
 from search.engine import Search
 

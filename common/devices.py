@@ -86,6 +86,11 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
     return getattr(torch, setting)
 
 
+def precision_name(precision: torch.dtype) -> str:
+    """ "float32" or "bfloat16"."""
+    return str(precision).removeprefix("torch.")
+
+
 def evaluation_precision(setting: str, recorded: str, device: torch.device) -> torch.dtype:
     """The precision that a trained model is evaluated in: the run's, but for a run that had a GPU's by default and is
     now on a CPU, where bfloat16 can take several times as long."""

@@ -10,7 +10,7 @@ from typing import Any
 from common.batches import Data, Texts, load_data
 from common.captions import describe_unknown
 from common.checkpoints import TRAIN_PRODUCTS, load_model
-from common.devices import choose_device
+from common.devices import choose_device, precision_name
 from common.devices import describe as describe_device
 from common.embedding import Embedded, embed_images, embed_texts
 from common.errors import InputError
@@ -103,7 +103,7 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
     if options.split != "all":
         require_splits(data.splits, (options.split,), data.catalogue.path)
     gallery = Gallery.of(data.rows(options.split))
-    print(f"run: {options.run}, device: {describe_device(device)}, {str(model.precision).removeprefix('torch.')}")
+    print(f"run: {options.run}, device: {describe_device(device)}, {precision_name(model.precision)}")
     texts = Texts(*tokenizer(gallery.captions))
     print(describe_unknown(tokenizer, {options.split: texts.tokens}))
     image_emb = embed_images(model, data.images.pixels, gallery.images, device, show=True)

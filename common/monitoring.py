@@ -10,10 +10,10 @@ from matplotlib import pyplot as plt
 from torch.utils.tensorboard import SummaryWriter
 
 from common.files import replacing
+from common.recall import DIRECTIONS
 
 COLLAPSED = 0.01
 AT_CHANCE = 0.99
-DIRECTIONS = {"image_to_text": "image -> text", "text_to_image": "text -> image"}
 
 
 class Monitor:

@@ -14,6 +14,8 @@ from torch import Tensor
 from common.ranking import TIE, check_finite, count_ahead, count_within, pad, places
 
 CUTOFFS = (1, 5, 10)
+DIRECTIONS = {"image_to_text": "image -> text", "text_to_image": "text -> image"}
+"""Of queries and gallery, and how tables and pictures call them."""
 BEIR_CUTOFFS = (1, 10)
 
 

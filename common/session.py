@@ -18,7 +18,14 @@ from common import processes
 from common.batches import Data, Images, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
-from common.devices import choose_device, describe, keep_freed_memory, resolve_precision, seed_everything
+from common.devices import (
+    choose_device,
+    describe,
+    keep_freed_memory,
+    precision_name,
+    resolve_precision,
+    seed_everything,
+)
 from common.errors import InputError
 from common.gallery import Gallery
 from common.options import TrainOptions, read_config, typed_data
@@ -56,7 +63,7 @@ class Session:
     @property
     def parts(self) -> int:
         """How many equal parts a batch is encoded in: those of each process."""
-        return processes.count() * self.settings.accumulate
+        return parts_of(self.settings)
 
     @property
     def resumed_from(self) -> Path | None:
@@ -110,7 +117,7 @@ def prepare(
     val = limited_gallery(data.rows("val"), settings.val_products)
     val_texts = Texts(*tokenizer(val.captions))
     print(describe_unknown(tokenizer, {"train": train.texts.tokens, "val": val_texts.tokens}))
-    print(f"device: {describe(device)}, {str(precision).removeprefix('torch.')}")
+    print(f"device: {describe(device)}, {precision_name(precision)}")
     if len(train) < 2:
         raise InputError(f"{data.catalogue.path}: {len(train)} pair to train on; a batch needs two")
     batch_size = usable_batch_size(settings, len(train))
@@ -139,9 +146,14 @@ def refuse_unknown_label(column: str, data: Data) -> None:
         raise InputError(f"no attribute column '{column}' in the catalogue; it has {attributes}")
 
 
+def parts_of(settings: Any) -> int:
+    """In how many equal parts a batch is encoded: `accumulate` in each process."""
+    return processes.count() * settings.accumulate
+
+
 def check_parts(settings: Any) -> None:
     """Raise an `InputError` when a batch cannot be parted equally among the processes and their passes."""
-    count, parts = processes.count(), processes.count() * settings.accumulate
+    count, parts = processes.count(), parts_of(settings)
     if settings.compile and count > 1:
         raise InputError("compile = true: only with one process, batch norms over several cannot be compiled; "
                          "use --no-compile")  # fmt: skip
@@ -156,7 +168,7 @@ def check_parts(settings: Any) -> None:
 
 def usable_batch_size(settings: Any, pairs: int) -> int:
     """The batch size, or the largest below it that the pairs there are allow."""
-    parts = processes.count() * settings.accumulate
+    parts = parts_of(settings)
     batch_size = min(settings.batch_size, pairs // parts * parts)
     if batch_size < 2 * parts:
         raise InputError(f"{pairs} pairs to train on are too few for {parts} parts of two or more; "
@@ -170,7 +182,7 @@ def choose_precision(settings: Any, device: torch.device) -> torch.dtype:
     """The precision of the encoders; with "auto" the first process measures, for all of them."""
     if settings.precision != "auto":
         return resolve_precision(settings.precision, device)
-    pairs = settings.batch_size // processes.count() // settings.accumulate
+    pairs = settings.batch_size // parts_of(settings)
     return processes.from_first(fastest_precision(settings, device, pairs) if processes.is_first() else None)
 
 
@@ -204,7 +216,7 @@ def describe_run(
         "model": model,
         "hyperparameters": asdict(settings),
         "data": {"path": str(catalogue.path), "fingerprint": catalogue.fingerprint, "options": typed_data(options)},
-        "precision": str(precision).removeprefix("torch."),
+        "precision": precision_name(precision),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

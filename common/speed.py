@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.devices import encoding_in, random_state, set_random_state
+from common.devices import encoding_in, precision_name, random_state, set_random_state
 from common.embedding import EMBEDDED_AT_ONCE
 from common.errors import InputError
 from common.image_encoders import build_image_encoder
@@ -39,13 +39,9 @@ def fastest_precision(settings: Any, device: torch.device, pairs: int) -> torch.
                 seconds[precision].append(taken)
     medians = {precision: statistics.median(taken) for precision, taken in seconds.items()}
     fastest = min(medians, key=medians.get)
-    speeds = ", ".join(f"{name(precision)} {pairs / taken:,.0f} images/s" for precision, taken in medians.items())
-    print(f"precision: {name(fastest)}, the faster one here ({speeds})")
+    speeds = ", ".join(f"{precision_name(of)} {pairs / taken:,.0f} images/s" for of, taken in medians.items())
+    print(f"precision: {precision_name(fastest)}, the faster one here ({speeds})")
     return fastest
-
-
-def name(precision: torch.dtype) -> str:
-    return str(precision).removeprefix("torch.")
 
 
 def step_seconds(

@@ -18,7 +18,6 @@ SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)
 SALT = "fashion-1"
 LARGEST_SHARE = 0.01
-SHARED_THINGS = ("product", "image", "caption")
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def build_text_encoder(
         if settings.text_encoder == "mean":
             # small at first: what is learned soon outweighs it, also of words that are seen a few times
             vectors = FIRST_DEVIATION * torch.randn(len(tokenizer), settings.word_dim)
-            return WordMean(vectors, frozen, settings.dropout)
+            return WordMean(vectors, frozen=False, dropout=settings.dropout)
         return BiLSTM(len(tokenizer), settings.word_dim, settings.lstm_dim, settings.dropout)
     if settings.text_encoder == "word2vec":
         if folder is not None:

@@ -11,9 +11,8 @@ from common.batches import Images, Texts
 from common.embedding import embed_images, embed_texts
 from common.errors import TrainingStopped
 from common.gallery import Gallery
-from common.monitoring import DIRECTIONS
 from common.processes import from_first, gather_parts, is_first, own_part
-from common.recall import CUTOFFS, Ranks, chance, metrics, rank_queries
+from common.recall import CUTOFFS, DIRECTIONS, Ranks, chance, metrics, rank_queries
 
 
 def both_ranks(image_emb: Tensor, text_emb: Tensor, gallery: Gallery) -> dict[str, Ranks]:

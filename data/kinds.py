@@ -21,7 +21,6 @@ KNITS = ("Solid", "Striped", "Chevron", "Colourblocked")
 DRAPES = ("Solid", "Floral", "Polka Dot", "Chevron", "Striped", "Checked")
 
 SLEEVES = ("Short Sleeve", "Long Sleeve", "Sleeveless")
-NECKS = ("Round Neck", "V-Neck", "Polo Collar", "Mandarin Collar", "High Neck")
 LENGTHS = ("Mini", "Midi", "Maxi")
 
 

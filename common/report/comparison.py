@@ -17,8 +17,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from common.errors import InputError
 from common.files import replacing
-from common.monitoring import DIRECTIONS
-from common.recall import CUTOFFS
+from common.recall import CUTOFFS, DIRECTIONS
 from common.report.intervals import LEVEL, RESAMPLES, interval, resampled_means
 from common.report.kept_ranks import Compared, names, read, refuse_other_queries
 

@@ -18,9 +18,8 @@ from common.attributes import named_column
 from common.catalogue import Catalogue
 from common.embedding import Embedded
 from common.errors import InputError
-from common.monitoring import DIRECTIONS
 from common.options import EvalOptions
-from common.recall import TIE, Ranks, chance, metrics
+from common.recall import DIRECTIONS, TIE, Ranks, chance, metrics
 from common.report.candidates import SIZE, Categories, draw_lists, read_lists, write_lists
 
 FIGURES = ("R@1", "R@5", "R@10", "mean_rank", "MRR")

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from common.attributes import COLUMNS, find_column
 from common.captions import fold
 from common.embedding import Embedded
-from common.monitoring import DIRECTIONS
-from common.recall import TIE, metrics
+from common.recall import DIRECTIONS, TIE, metrics
 from common.report.intervals import LEVEL, rate_interval
 
 CUTOFF = 10

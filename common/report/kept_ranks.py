@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from common.errors import InputError
-from common.monitoring import DIRECTIONS
+from common.recall import DIRECTIONS
 
 COLUMNS = ["direction", "query", "group", "rank", "reciprocal_rank", "average_precision"]
 

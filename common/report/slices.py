@@ -19,8 +19,7 @@ from common.catalogue import Catalogue
 from common.embedding import Embedded
 from common.files import replacing
 from common.gallery import Gallery
-from common.monitoring import DIRECTIONS
-from common.recall import CUTOFFS
+from common.recall import CUTOFFS, DIRECTIONS
 from common.report.intervals import LEVEL, query_values, rate_interval
 
 RECALLS = [f"R@{k}" for k in CUTOFFS]

@@ -5,8 +5,7 @@ from typing import Any
 import pandas as pd
 
 from common.embedding import Embedded
-from common.monitoring import DIRECTIONS
-from common.recall import CUTOFFS
+from common.recall import CUTOFFS, DIRECTIONS
 from common.report.intervals import LEVEL, RESAMPLES
 
 FEW_GROUPS = 30
