@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.captions import WITHOUT_SPACES, fold
+from common.columns import first_named
 from common.errors import InputError
 
 COLUMNS = {
@@ -22,8 +23,7 @@ COLUMNS = {
 
 def find_column(attributes: list[str], what: str) -> str | None:
     """The column, among the names of a catalogue's attributes, of "type", "colour", "gender" or "brand"."""
-    lower = {name.lower(): name for name in reversed(attributes)}
-    return next((lower[name.lower()] for name in COLUMNS[what] if name.lower() in lower), None)
+    return first_named(attributes, COLUMNS[what])
 
 
 def named_column(name: str, columns: list[str], option: str, path: Path) -> str:

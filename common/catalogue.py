@@ -15,6 +15,7 @@ from common.columns import (
     TEXT,
     categories,
     first_equal,
+    first_named,
     free_name,
     give_back_freed_memory,
     hashes,
@@ -169,16 +170,11 @@ def choose_columns(source: Source, asked_for: dict[str, str | None]) -> dict[str
         if what == "image" and source.images is not None and name not in (None, source.columns["image"]):
             raise InputError(f"{source.path}: its images stand in '{source.columns['image']}', "
                              f"not in '{name}'; leave out --image-column")  # fmt: skip
-        chosen[what] = name or source.columns.get(what) or guess(names, COMMON_NAMES[what])
+        chosen[what] = name or source.columns.get(what) or first_named(names, COMMON_NAMES[what])
         if chosen[what] is None and what != "id":
             message = f"{source.path}: no {what} column found among {names}; name it with --{what}-column NAME"
             raise InputError("\n  ".join([message, *source.found]))
     return chosen
-
-
-def guess(names: list[str], candidates: tuple[str, ...]) -> str | None:
-    lower = {name.lower(): name for name in reversed(names)}
-    return next((lower[candidate.lower()] for candidate in candidates if candidate.lower() in lower), None)
 
 
 def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, list[str]]:

@@ -24,6 +24,12 @@ def in_pieces(rows: np.ndarray, size: int) -> list[np.ndarray]:
     return np.array_split(rows, range(size, len(rows), size))
 
 
+def first_named(names: Iterable[str], candidates: Iterable[str]) -> str | None:
+    """The name, in whatever case, that is the first of the candidates; None where none is there."""
+    lower = {name.lower(): name for name in reversed(list(names))}
+    return next((lower[candidate.lower()] for candidate in candidates if candidate.lower() in lower), None)
+
+
 def pieces(count: int, size: int = AT_ONCE) -> Iterator[slice]:
     """Slices that cut a sequence of this length into pieces."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
@@ -168,7 +174,8 @@ def plain_text(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def hashes(column: pd.Series | np.ndarray, change: Callable[[str], str] | None = None) -> np.ndarray:
-    """(N,) uint64 hashes of a column's values, or of what a function makes of them; the same in every process.
+    """(N,) uint64 hashes of a column's values, or of what a function makes of them; the same in every process. Integers
+    in an array are returned as they are.
 
     Two different ones of ten million have the same hash once in 400,000 catalogues.
     """

@@ -12,6 +12,11 @@ from common.columns import plain_text
 from common.splits import find_groups
 
 
+def called(split: str) -> str:
+    """What a split is called in a report."""
+    return "the whole catalogue" if split == "all" else f"the {split} split"
+
+
 @dataclass(frozen=True)
 class Gallery:
     """What is searched among: the distinct images and the distinct captions of some rows.

@@ -219,7 +219,7 @@ def read_image(source: Path | bytes | None, size: tuple[int, int]) -> tuple[np.n
 def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
     """Decode to (H, W, 3) uint8: upright, on white, scaled to fit with its aspect ratio, padded with white.
 
-    Also returns the original (height, width).
+    Also returns the original (height, width), upright.
     """
     height, width = size
     with Image.open(io.BytesIO(content)) as image:
@@ -229,8 +229,10 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         image.draft("RGB", (2 * width, 2 * height))  # JPEG: decode at a coarser scale where that is enough
         image.load()
         # not exif_transpose, which fails on odd EXIF
-        if (turn := UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))) is not None:
-            image = image.transpose(turn)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        if orientation in UPRIGHT:
+            image = image.transpose(UPRIGHT[orientation])
+            original = original if orientation < 5 else original[::-1]  # the others are a quarter turn
         if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip at 255
             image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
         if image.has_transparency_data:

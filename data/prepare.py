@@ -113,8 +113,8 @@ def prepare_table(command: Download, file: Path, image_column: str | None, capti
     import pandas as pd
 
     from common.account import examples
-    from common.catalogue import COMMON_NAMES, guess
-    from common.columns import free_name, without_lists
+    from common.catalogue import COMMON_NAMES
+    from common.columns import first_named, free_name, without_lists
     from common.files import write_atomically
     from common.formats import parquet, table
     from common.hashing import hashed
@@ -127,12 +127,12 @@ def prepare_table(command: Download, file: Path, image_column: str | None, capti
     source = (parquet if parquet.matches(file) else table).read(file)
     frame = source.frame
     names = list(frame.columns)
-    column = image_column or guess(names, COMMON_NAMES["image"])
+    column = image_column or first_named(names, COMMON_NAMES["image"])
     for what, name in (("image", column), ("caption", caption_column or column)):
         if name not in names:
             wanted = f"column '{name}'" if name else f"{what} column"
             raise InputError(f"{file}: no {wanted} found among {names}; name it with --{what}-column NAME")
-    frame = without_lists(frame, (column, caption_column or guess(names, COMMON_NAMES["caption"])))
+    frame = without_lists(frame, (column, caption_column or first_named(names, COMMON_NAMES["caption"])))
     found_at, frame = frame.index, frame.reset_index(drop=True)
     urls = frame[column].fillna("").str.strip()
     named = urls.str.match(r"https?://", case=False).astype(bool)

@@ -41,7 +41,8 @@ def run_of(name: str, *args, model: str = "siamese", seed: int = 0, data: str = 
 
 def write_run(folder: Path, ranks: pd.DataFrame | None, split: str = "test") -> Path:
     folder.mkdir(parents=True)
-    config = {"model": "siamese", "hyperparameters": {"seed": 0}, "data": {"fingerprint": "f"}}
+    settings, data = {"seed": 0, "image_size": [80, 60]}, {"fingerprint": "f", "options": {}}
+    config = {"model": "siamese", "hyperparameters": settings, "data": data, "precision": "float32"}
     (folder / "config.json").write_text(json.dumps(config))
     if ranks is not None:
         ranks.to_parquet(folder / f"ranks-{split}.parquet")

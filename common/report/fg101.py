@@ -18,6 +18,7 @@ from common.attributes import named_column
 from common.catalogue import Catalogue
 from common.embedding import Embedded
 from common.errors import InputError
+from common.gallery import called
 from common.options import EvalOptions
 from common.recall import DIRECTIONS, TIE, Ranks, chance, metrics
 from common.report.candidates import SIZE, Categories, draw_lists, read_lists, write_lists
@@ -101,7 +102,7 @@ def measure(embedded: Embedded, category: str | None, file: Path) -> dict[str, A
 
 def none_askable(embedded: Embedded, column: str, members: dict[str, np.ndarray]) -> InputError:
     catalogue = embedded.data.catalogue
-    where = "the whole catalogue" if embedded.split == "all" else f"the {embedded.split} split"
+    where = called(embedded.split)
     name, numbers = max(members.items(), key=lambda item: len(item[1]), default=("", []))
     largest = f"its largest, '{name}', holds {len(numbers):,} products" if members else "the column is empty"
     remedy = f"name a coarser column of {catalogue.attributes}" + ("" if embedded.split == "all" else " or --split all")
@@ -133,7 +134,7 @@ def over_draws(ranks: list[Tensor]) -> dict[str, dict[str, float | None]]:
 def describe(result: dict[str, Any]) -> list[str]:
     """The protocol and the table, as eval.py prints them."""
     products, queries, column = result["products"], result["queries"], result["category"]
-    where = "the whole catalogue" if result["split"] == "all" else f"the {result['split']} split"
+    where = called(result["split"])
     asked = " or ".join(f"{count:,}" for count in sorted(set(queries)))
     lines = [
         "",

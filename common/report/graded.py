@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from common.attributes import COLUMNS, find_column
 from common.captions import fold
 from common.embedding import Embedded
+from common.gallery import called
 from common.recall import DIRECTIONS, TIE, metrics
 from common.report.intervals import LEVEL, rate_interval
 
@@ -166,7 +167,7 @@ def describe(result: dict[str, Any]) -> list[str]:
     meanings = {3: "same product or caption", 2: f"same {kind} and {colour}", 1: f"same {kind}"}
     if not colour:
         del meanings[2]
-    where = "the whole catalogue" if result["split"] == "all" else f"the {result['split']} split"
+    where = called(result["split"])
     gains = ", ".join(f"{2**grade - 1} for {meaning}" for grade, meaning in meanings.items())
     lines = [
         "",

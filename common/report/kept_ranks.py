@@ -1,6 +1,5 @@
 """Runs as the ranks that eval.py left in them, to be compared without their models."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from common.errors import InputError
+from common.options import read_config
 from common.recall import DIRECTIONS
 
 COLUMNS = ["direction", "query", "group", "rank", "reciprocal_rank", "average_precision"]
@@ -43,17 +43,9 @@ def read(run: Path, split: str) -> Compared:
         InputError: there is no run, or it holds no ranks of this split that can be used.
     """
     run = run.expanduser()
-    path = run / "config.json"
-    if not path.is_file():
-        raise InputError(f"{run}: no run there (it has no config.json); expected a folder that train.py wrote")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        model = config["model"]
-        config["data"]["fingerprint"], config["hyperparameters"]["seed"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not the configuration of a run ({error!r})") from None
+    config = read_config(run, model=None)
     file = run / f"ranks-{split}.parquet"
-    command = f"python {model}/eval.py --run {run} --split {split}"
+    command = f"python {config['model']}/eval.py --run {run} --split {split}"
     if not file.is_file():
         raise InputError(f"{run}: no ranks of the {split} split there; make them with: {command}")
     try:

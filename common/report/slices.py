@@ -18,7 +18,7 @@ from common.captions import words
 from common.catalogue import Catalogue
 from common.embedding import Embedded
 from common.files import replacing
-from common.gallery import Gallery
+from common.gallery import Gallery, called
 from common.recall import CUTOFFS, DIRECTIONS
 from common.report.intervals import LEVEL, query_values, rate_interval
 
@@ -52,7 +52,7 @@ def measure(embedded: Embedded, column: str) -> dict[str, Any]:
     gallery = embedded.gallery
     name = find_slicing(column, embedded.data.catalogue)
     found = {direction: query_values(embedded.ranks[direction]) for direction in DIRECTIONS}
-    groups = {"image_to_text": gallery.image_group, "text_to_image": gallery.caption_group}
+    groups = gallery.groups
     members = length_members(gallery) if name == CAPTION_LENGTH else attribute_members(gallery, name)
     queries_of = {direction: pairs.groupby("value")["query"].unique() for direction, pairs in members.items()}
 
@@ -137,7 +137,7 @@ def few_line(result: dict[str, Any]) -> str:
 
 def describe(result: dict[str, Any]) -> list[str]:
     """The table, as lines for the terminal."""
-    where = "the whole catalogue" if result["split"] == "all" else f"the {result['split']} split"
+    where = called(result["split"])
     rows = [("all", result["all"]), *((shorten(row["value"]), row) for row in result["slices"])]
     if result["few"]["values"]:
         rows.append((few_line(result), result["few"]))

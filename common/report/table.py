@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from common.embedding import Embedded
+from common.gallery import called
 from common.recall import CUTOFFS, DIRECTIONS
 from common.report.intervals import LEVEL, RESAMPLES
 
@@ -15,7 +16,7 @@ def describe_recall(report: dict[str, Any]) -> list[str]:
     """The protocol and the table, as eval.py prints them."""
     size = report["gallery"]
     images, texts, products, groups = (size[key] for key in ("images", "texts", "products", "groups"))
-    where = "the whole catalogue" if report["split"] == "all" else f"the {report['split']} split"
+    where = called(report["split"])
     lines = [
         "",
         f"protocol: full gallery, {where} of {report['catalogue']}, {products:,} products",
