@@ -98,7 +98,9 @@ def test_exif_rotation(orientation, kind):
     with Image.open(io.BytesIO(content)) as image:
         upright = ImageOps.exif_transpose(image)
     size = (upright.height, upright.width)
-    np.testing.assert_array_equal(decode(content, size)[0], np.asarray(upright.convert("RGB")))
+    pixels, original = decode(content, size)
+    np.testing.assert_array_equal(pixels, np.asarray(upright.convert("RGB")))
+    assert original == size
 
 
 def test_large_jpeg_is_decoded_like_its_full_size():
