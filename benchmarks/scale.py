@@ -11,7 +11,7 @@ memory of the process in it, and its growth: the exponent x of "time ~ N**x" fro
     caching         the cache of decoded images: its digests read, equal photographs of a product merged
     near-duplicates close hashes, and what each image shows
     splitting       split_catalogue
-    pairs           the vocabulary, and the captions of train as tokens
+    pairs           the vocabulary, the captions of train as tokens, and how many of their words are unknown
     word2vec        the words' vectors from the captions of train, in one pass of the many (`word_epochs`)
     run folder      what a training writes when it begins: the product ids of train, by which eval.py knows them
     batches         the order of an epoch, and some of its batches
@@ -50,7 +50,7 @@ import tyro
 from benchmarks.recall_scale import in_child, resident_bytes
 from common import files, near_duplicates
 from common.batches import Data, merge_equal_images
-from common.captions import Vocabulary
+from common.captions import Vocabulary, describe_unknown
 from common.catalogue import open_catalogue
 from common.checkpoints import Run
 from common.errors import run_script
@@ -215,6 +215,7 @@ def measure(folder: Path) -> dict[str, Stage]:
     with stage("pairs", found):
         vocabulary = Vocabulary.from_captions(data.captions("train"), min_count=2, max_words=16)
         pairs = data.pairs("train", vocabulary)
+        describe_unknown(vocabulary, {"train": pairs.texts.tokens})
     with stage("word2vec", found):
         from common import word2vec  # gensim's memory is of this stage
 
