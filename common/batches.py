@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from common.captions import Tokenizer, fold
-from common.catalogue import REPEATED, Catalogue, open_catalogue, repeated
-from common.columns import TEXT, Part, distinct, first_equal, hashes
+from common.catalogue import REPEATED, UNREAD, Catalogue, open_catalogue, repeated
+from common.columns import TEXT, Part, distinct, first_equal, hashes, mapped
 from common.devices import send
 from common.errors import InputError
 from common.images import DecodedImages, ImageFiles, open_images
@@ -75,11 +75,22 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
     if catalogue.rows.empty:
         message = f"{catalogue.path}: an empty catalogue, none of its images can be decoded"
         raise InputError("\n  ".join([message, *catalogue.report.lines()]))
-    catalogue = merge_equal_images(catalogue, images)
+    catalogue = merge_equal_images(named_by_content(catalogue, images), images)
     splits = split_catalogue(catalogue.rows, photographs(catalogue, images))
     for line in [*catalogue.report.lines(), *images.remarks, size_line(catalogue), *splits.report]:
         print(f"  {line}")
     return Data(catalogue, images, splits)
+
+
+def named_by_content(catalogue: Catalogue, images: DecodedImages) -> Catalogue:
+    """Call products that have neither an id nor an image file by what their image holds, wherever their rows stand."""
+    rows = catalogue.rows
+    nameless = rows["product"] == UNREAD + rows["image"].astype(TEXT)
+    if catalogue.stored is None or not nameless.any():
+        return catalogue
+    content = pd.Series(images.digests[rows.loc[nameless, "image"]], rows.index[nameless])
+    named = rows["product"].mask(nameless, mapped(content, "image {:016x}".format))
+    return replace(catalogue, rows=rows.assign(product=named))
 
 
 def merge_equal_images(catalogue: Catalogue, images: DecodedImages) -> Catalogue:

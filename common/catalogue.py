@@ -38,6 +38,8 @@ COMMON_NAMES = {
     "id": ("id", "product_id", "item_ID", "item_id", "product", "sku", "article_id"),
 }  # fmt: skip
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+UNREAD = "stored image "
+"""Begins the product ids of images without one that are no files, until they are read (`batches.named_by_content`)."""
 OUR_NAMES = ("product", "image", "caption", "place", "group")
 REPEATED = "the same product, image and caption as an earlier row"
 
@@ -125,7 +127,7 @@ def open_catalogue(
     catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.images, count, report)
     del table_rows
     catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
-    folder = Path(image_root) if image_root else source.image_folder
+    folder = Path(image_root).expanduser() if image_root else source.image_folder
     if folder and not image_root and not inside(path if path.is_dir() else path.parent)(folder):
         raise InputError(
             f"{folder}: a link out of the catalogue; if its images may be read, say so: --image-root {folder.resolve()}"
@@ -205,7 +207,8 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     # without an id every image is a product of its own
     nameless = result["product"] == ""
     if nameless.any():
-        result.loc[nameless, "product"] = "image " + result.loc[nameless, "image"].astype(TEXT)
+        kind = "image " if source.images is None else UNREAD
+        result.loc[nameless, "product"] = kind + result.loc[nameless, "image"].astype(TEXT)
     return result, list(attributes)
 
 

@@ -215,8 +215,11 @@ def load_model(
         tokenizer = load_tokenizer(settings, folder)
         state = safetensors.torch.load_file(folder / MODEL, device=str(device))
     except FileNotFoundError as error:
-        missing = getattr(error, "filename", None) or folder / MODEL
-        raise InputError(f"{missing}: missing; the run was interrupted before its first validation") from None
+        missing = Path(getattr(error, "filename", None) or folder / MODEL)
+        why = "the run was interrupted before its first validation" if missing.name == MODEL else "copy the whole run"
+        if missing.exists():
+            raise InputError(f"{missing}: it may not be read; change its permissions") from None
+        raise InputError(f"{missing}: missing; {why}") from None
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder}: a broken run, a file of it cannot be read ({error})") from None
     try:

@@ -36,7 +36,7 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"--device {name}: no CUDA GPU can be used here, {why_no_cuda()}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA GPUs, counted from 0")
-    return own_gpu(device.index) if device.type == "cuda" else device
+    return own_gpu(device.index) if device.type == "cuda" else torch.device("cpu")
 
 
 def own_gpu(index: int | None) -> torch.device:

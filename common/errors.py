@@ -1,6 +1,8 @@
 """What a user did wrong, told in one message."""
 
 import errno
+import io
+import os
 import sys
 from collections.abc import Callable
 
@@ -28,10 +30,19 @@ def run_script(main: Callable[[], None]) -> None:
     `TrainingStopped` (Ctrl-C in the training loop, which saves first, is one), `DiskFull` and a GPU whose memory is
     used up, 130 for Ctrl-C elsewhere.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has not all letters is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # who read the output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (FileExistsError, NotADirectoryError) as error:
+        print(f"error: {error.filename}: a file is there in place of a folder; name another path", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno == errno.ENOSPC and error.filename is None:
@@ -45,6 +56,9 @@ def run_script(main: Callable[[], None]) -> None:
         print(f"stopped: {stopped}", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # torch's words for a network that is larger than the machine
+            print("stopped: this machine has too little memory; use smaller sizes and dimensions", file=sys.stderr)
+            sys.exit(1)
         if type(error).__name__ != "OutOfMemoryError":  # torch's; importing it here would delay --help
             raise
         told = str(error).split(". ")[0]

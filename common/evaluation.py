@@ -14,7 +14,7 @@ from common.devices import choose_device, precision_name
 from common.devices import describe as describe_device
 from common.embedding import Embedded, embed_images, embed_texts
 from common.errors import InputError
-from common.files import replacing, write_atomically
+from common.files import check_file, replacing, write_atomically
 from common.gallery import Gallery
 from common.hashing import digest
 from common.options import EvalOptions, read_config, with_recorded_data
@@ -54,14 +54,13 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
         found = comparison.describe(report["comparison"])
         print("\n".join(found))
         lines += found
+    if embedded is not None:
+        keep(report, embedded, options, config)
     if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(options.json, json.dumps(report, indent=2))
         print(f"figures written to {options.json}")
     if options.pictures is not None:
         print(f"pages written; open {pages.write(options.pictures, report, embedded, charts, lines)}")
-    if embedded is not None:
-        keep(report, embedded, options, config)
 
 
 def check(options: EvalOptions) -> None:
@@ -70,8 +69,8 @@ def check(options: EvalOptions) -> None:
     fg101.check(options)
     if options.pictures is not None:
         pages.check(options.pictures)
-    if options.json is not None and options.json.is_dir():
-        raise InputError(f"--json {options.json}: a folder; name a file")
+    if options.json is not None:
+        check_file(options.json, "--json")
     if options.relevance is not None:
         relevance.read(options.relevance)
     if options.run is None and len(options.compare) < 2:

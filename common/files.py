@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from common.errors import DiskFull
+from common.errors import DiskFull, InputError
 
 CACHE_FOLDER = Path(__file__).resolve().parents[1] / "data" / "cache"
 HOST = re.sub(r"\W", "-", platform.node()) or "localhost"
@@ -141,6 +142,22 @@ def write_atomically(path: Path, text: str) -> None:
     content = text.encode()
     with replacing(path, len(content)) as part:
         part.write_bytes(content)
+
+
+def check_file(file: Path, option: str) -> None:
+    """Make the folder of a file that will be written after long work, and see that it can be.
+
+    Raises:
+        InputError: it cannot; the message names the option.
+    """
+    if file.is_dir():
+        raise InputError(f"{option} {file}: a folder; name a file")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{option} {file}: cannot be written there ({error.strerror}); name another file") from None
 
 
 def kept_array(

@@ -33,7 +33,7 @@ class Range:
     def __str__(self) -> str:
         if self.high == float("inf"):
             return f"a number from {self.low:g} up"
-        return f"a number from {self.low:g} to {self.high:g}"
+        return f"a number from {self.low:g} to {self.high:.15g}"
 
 
 Count = Annotated[int, Range(1)]
@@ -124,7 +124,7 @@ def read_block(readme: Path) -> Block:
         raise InputError(f"{readme}, line {line}: the hyperparameter block is not valid TOML: {error}") from None
     lines, comments = {}, {}
     for offset, line in enumerate(body.splitlines()):
-        if key := re.match(r"""\s*["']?([\w-]+)["']?\s*=""", line):
+        if key := re.match(r"""\s*\[*["']?([\w-]+)["']?\s*[=.\]]""", line):  # also of a table
             lines[key.group(1)] = first_line + offset
             comment = re.match(r"""(?:[^"'#]|"[^"]*"|'[^']*')*#(.*)""", line)
             comments[key.group(1)] = comment.group(1).strip() if comment else ""
@@ -136,7 +136,7 @@ def from_block(cls: type[Settings], block: Block) -> Settings:
     hints = typing.get_type_hints(cls, include_extras=True)
     for key in block.values:
         if key not in hints:
-            nearest = difflib.get_close_matches(key, hints, n=1, cutoff=0)
+            nearest = difflib.get_close_matches(key.lower(), hints, n=1, cutoff=0)
             raise InputError(
                 f"{block.path}, line {block.lines.get(key, '?')}: unknown hyperparameter '{key}'; "
                 f"the nearest valid one is '{nearest[0]}'"

@@ -277,8 +277,10 @@ def load_weights(network: nn.Module, file: Path, name: str) -> None:
         state = {key.removeprefix("module."): value for key, value in state.get("state_dict", state).items()}
         own = network.state_dict()
         fitting = {key: value for key, value in state.items() if key in own and value.shape == own[key].shape}
-    except Exception as error:  # the loaders raise many kinds, all mean: not such a file
-        raise InputError(f"image_weights = '{file}': not a file of weights ({error})") from None
+    except Exception:  # the loaders raise many kinds, all mean: not such a file; torch's advise what is not safe
+        raise InputError(
+            f"image_weights = '{file}': not a file of weights; expected a state dict, of torch.save or safetensors"
+        ) from None
     missing = [key for key in own if key not in fitting and not is_classifier(key) and not is_counter(key)]
     if missing:
         raise InputError(

@@ -61,9 +61,9 @@ def describe_epoch(record: dict[str, Any], chance: float) -> str:
 def warnings(record: dict[str, Any], at_chance: dict[str, float]) -> list[str]:
     """Plain words for a tower that collapsed and for a loss that does not leave chance level."""
     found = []
-    for tower in ("image", "text"):
-        spread = record["val"][f"{tower}_spread"]
-        if spread < COLLAPSED:
+    for tower, gallery_of in (("image", "text_to_image"), ("text", "image_to_text")):
+        spread, several = record["val"][f"{tower}_spread"], record["val"]["R@1_at_chance"][gallery_of] < 100
+        if spread < COLLAPSED and several:  # one alone has no spread
             found.append(
                 f"warning: the {tower} tower has collapsed, it gives nearly the same embedding for every "
                 f"{tower} (spread {spread:.4f} of 1)"

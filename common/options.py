@@ -10,10 +10,13 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from common.errors import InputError
-from common.hyperparameters import checked, command_line, from_block, read_block
+from common.hyperparameters import ImageSize, checked, command_line, from_block, read_block
 
 ROOT = Path(__file__).resolve().parents[1]
 Settings = TypeVar("Settings")
+RECORDED_PATHS = ("data", "image_root")
+RECORDED = (*RECORDED_PATHS, "image_column", "caption_column", "id_column", "caption")
+"""Which options name a catalogue; a run keeps them."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def train_command_line(model: str, hyperparameters: type[Settings]) -> tuple[Tra
         block = read_block(ROOT / model / "README.md")
         defaults, comments = from_block(hyperparameters, block), block.comments
     options, settings = command_line(TrainOptions, defaults, comments, description)
+    options = at_home(options)
     options = dataclasses.replace(options, output=run_folder(options.output, model))
     if resume:
         if options.overwrite:
@@ -112,13 +116,26 @@ def train_command_line(model: str, hyperparameters: type[Settings]) -> tuple[Tra
 
 
 def run_folder(typed: Path | None, model: str) -> Path:
-    return (typed or ROOT / "runs" / model).expanduser()
+    return expanded(typed or ROOT / "runs" / model)
+
+
+def at_home(options: Any) -> Any:
+    """The options with the home folder in place of a ~ in their paths, which a shell leaves after a `=`."""
+    typed = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    return dataclasses.replace(options, **{name: expanded(v) for name, v in typed.items() if isinstance(v, Path)})
+
+
+def expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: this machine has no home folder of that name") from None
 
 
 def eval_command_line(model: str) -> EvalOptions:
     """Parse the options of eval.py; its run stays None where kept ranks are compared and no run is evaluated."""
     description = f"Print the image-to-text and text-to-image recall of a trained {model}."
-    options = tyro.cli(EvalOptions, description=description)
+    options = at_home(tyro.cli(EvalOptions, description=description))
     if options.compare and options.run is None:
         return options
     return dataclasses.replace(options, run=run_folder(options.run, model))
@@ -138,11 +155,13 @@ def read_config(run: Path, model: str | None) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         found = config["model"]
-        for key in ("hyperparameters", "data", "precision"):
-            config[key]
-        config["data"]["fingerprint"], config["data"]["options"].keys(), config["hyperparameters"]["image_size"]
+        config["data"]["fingerprint"]
         if config["precision"] not in ("float32", "bfloat16"):
             raise ValueError(f"precision = {config['precision']!r}")
+        checked(config["hyperparameters"]["image_size"], ImageSize, "image_size")
+        for key, value in config["data"]["options"].items():
+            if key not in RECORDED or not isinstance(value, str | None):
+                raise ValueError(f"data option {key} = {value!r}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the configuration of a run ({error!r})") from None
     if model is not None and found != model:
@@ -179,9 +198,9 @@ def refuse_changes(started_with: Any, settings: Any, run: Path) -> None:
 
 def typed_data(options: CatalogueOptions) -> dict[str, str | None]:
     """Which catalogue was named and how, to be recorded: absolute paths, None for what was not given."""
-    paths = {key: getattr(options, key) for key in ("data", "image_root")}
+    paths = {key: getattr(options, key) for key in RECORDED_PATHS}
     typed = {key: None if path is None else str(Path(path).expanduser().resolve()) for key, path in paths.items()}
-    return typed | {key: getattr(options, key) for key in ("image_column", "caption_column", "id_column", "caption")}
+    return typed | {key: getattr(options, key) for key in RECORDED if key not in paths}
 
 
 def with_recorded_data(options: Any, config: dict[str, Any]) -> Any:
@@ -189,7 +208,7 @@ def with_recorded_data(options: Any, config: dict[str, Any]) -> Any:
     if options.data is not None:
         return options
     recorded = {key: value for key, value in config["data"]["options"].items() if getattr(options, key) is None}
-    for key in ("data", "image_root"):
+    for key in RECORDED_PATHS:
         if recorded.get(key) is not None:
             recorded[key] = Path(recorded[key])
     return dataclasses.replace(options, **recorded)

@@ -161,5 +161,9 @@ def require_splits(splits: Splits, names: tuple[str, ...], path: object) -> None
     """Raise an `InputError` when a split that is needed holds no product."""
     for name in names:
         if len(splits.rows(name)) == 0:
-            sizes = {split: len(splits.rows(split)) for split in SPLITS}
-            raise InputError(f"{path}: the {name} split is empty (rows: {sizes}); the catalogue is too small")
+            sizes = ", ".join(f"{split} {len(splits.rows(split)):,}" for split in SPLITS)
+            excluded = int((splits.of_row == "excluded").sum())
+            why = "the catalogue is too small, or too few rows differ in all of product id, image and caption"
+            if excluded:
+                why = f"the captions of {excluded:,} rows are also in another split; they have to tell products apart"
+            raise InputError(f"{path}: the {name} split is empty (rows: {sizes}); {why}")

@@ -196,10 +196,11 @@ def test_rows_of_a_split():
 def test_an_empty_split_is_refused():
     result = Splits(np.array(["train", "train", "test"], dtype=object), np.array(list("abc")), [])
     require_splits(result, ("train", "test"), "shop.csv")
-    expected = (
-        r"^shop.csv: the val split is empty \(rows: {'train': 2, 'val': 0, 'test': 1}\); the catalogue is too small"
-    )
-    with pytest.raises(InputError, match=expected):
+    found = r"^shop.csv: the val split is empty \(rows: train 2, val 0, test 1\)"
+    with pytest.raises(InputError, match=f"{found}; the catalogue is too small, or too few rows differ"):
+        require_splits(result, SPLITS, "shop.csv")
+    result.of_row[1] = "excluded"
+    with pytest.raises(InputError, match="; the captions of 1 rows are also in another split"):
         require_splits(result, SPLITS, "shop.csv")
 
 

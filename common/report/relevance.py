@@ -61,7 +61,10 @@ def measure(embedded: Embedded, queries: dict[str, list[str]]) -> dict[str, Any]
     return {
         "queries": len(queries),
         **{name: values.mean().item() for name, values in scores.items()},
-        "interval": {name: rate_interval(values.numpy(), alone) for name, values in scores.items()},
+        "interval": {
+            name: np.minimum(rate_interval(values.numpy(), alone), ceiling[name].mean().item()).tolist()
+            for name, values in scores.items()
+        },
         "ceiling": {name: values.mean().item() for name, values in ceiling.items()},
         "missing": int(missing.sum()),
         "images": len(embedded.gallery.images),
