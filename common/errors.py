@@ -56,6 +56,9 @@ def run_script(main: Callable[[], None]) -> None:
         print(f"stopped: {stopped}", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:
+        if "home directory" in str(error):  # pathlib's words
+            print("error: a path begins with ~ and a name that has no home folder here; write it out", file=sys.stderr)
+            sys.exit(2)
         if "can't allocate memory" in str(error):  # torch's words for a network that is larger than the machine
             print("stopped: this machine has too little memory; use smaller sizes and dimensions", file=sys.stderr)
             sys.exit(1)

@@ -116,20 +116,13 @@ def train_command_line(model: str, hyperparameters: type[Settings]) -> tuple[Tra
 
 
 def run_folder(typed: Path | None, model: str) -> Path:
-    return expanded(typed or ROOT / "runs" / model)
+    return (typed or ROOT / "runs" / model).expanduser()
 
 
 def at_home(options: Any) -> Any:
     """The options with the home folder in place of a ~ in their paths, which a shell leaves after a `=`."""
     typed = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    return dataclasses.replace(options, **{name: expanded(v) for name, v in typed.items() if isinstance(v, Path)})
-
-
-def expanded(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise InputError(f"{path}: this machine has no home folder of that name") from None
+    return dataclasses.replace(options, **{key: v.expanduser() for key, v in typed.items() if isinstance(v, Path)})
 
 
 def eval_command_line(model: str) -> EvalOptions:

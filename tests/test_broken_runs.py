@@ -119,12 +119,26 @@ def test_an_edited_model_name_imports_nothing(name, own, evil, monkeypatch):
         ({"embedding_dim": "64"}, "no model can be built from it"),
         ({"embedding_dim": 64}, "the weights do not fit config.json"),
         ({"precision": "load"}, "not the configuration of a run"),
+        (
+            {"image_size": [32]},
+            r"config\.json: not the configuration of a run .*image_size = \[32\]: expected 2 values",
+        ),
+        ({"image_size": ["a", 3]}, "not the configuration of a run .*expected a value of type int"),
     ],
 )
 def test_an_edited_configuration_is_one_message(values, told, own, monkeypatch):
     edit(own, **values)
     monkeypatch.undo()  # the real image encoders
     with pytest.raises(InputError, match=told):
+        evaluate(monkeypatch, own)
+
+
+@pytest.mark.parametrize(("key", "value"), [("data", 3), ("of_a_later_version", None)])
+def test_an_edited_name_of_the_data_is_one_message(key, value, own, monkeypatch):
+    config = json.loads((own / "config.json").read_text())
+    config["data"]["options"][key] = value
+    (own / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=rf"not the configuration of a run .*data option {key} = {value}"):
         evaluate(monkeypatch, own)
 
 

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from catalogues import KAGGLE_HEADER, drawing, write_parquet
 
+from common.batches import load_data
 from common.catalogue import Catalogue, open_catalogue
 from common.errors import InputError
 from common.images import open_images
+from common.options import CatalogueOptions
 from common.splits import split_catalogue
 
 PICTURE = drawing("red", "disc", "white")
@@ -126,6 +128,21 @@ def test_parquet_row_without_image_keeps_its_place_among_the_images(tmp_path):
     rows = [{"id": n, "text": f"t{n}", "image": None if n == 0 else image} for n in range(2)]
     catalogue = open_catalogue(write_parquet(tmp_path / "gap.parquet", rows))
     assert list(catalogue.image_sources()) == [None, PICTURE]
+
+
+def test_stored_images_without_an_id_are_called_by_what_they_hold(tmp_path):
+    """So that a row more or less moves no other product to another split."""
+    images = [drawing(colour, "disc", "white") for colour in ("red", "green", "blue", "red", "pink")]
+    rows = [{"text": f"title {n}", "image": {"bytes": image, "path": None}} for n, image in enumerate(images)]
+    whole, part = (
+        load_data(CatalogueOptions(data=write_parquet(tmp_path / name, some)), (8, 8), sample=None).catalogue.rows
+        for name, some in (("whole.parquet", rows), ("part.parquet", rows[1:]))
+    )
+    product = dict(zip(whole["caption"], whole["product"], strict=True))
+    assert product["title 0"] == product["title 3"] and len(set(product.values())) == 4  # one photograph, one product
+    assert dict(zip(part["caption"], part["product"], strict=True)) == {
+        caption: name for caption, name in product.items() if caption != "title 0"
+    }
 
 
 def test_parquet_takes_the_name_of_its_image_column(tmp_path, tiny_catalogue):

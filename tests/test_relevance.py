@@ -43,6 +43,13 @@ def test_figures_by_hand():
         assert low <= value <= high and value <= found["ceiling"][name] + 1e-12
 
 
+def test_no_interval_passes_the_ceiling():
+    """Nothing can be found of the one query, half of the other."""
+    assert measured({"x": ["gone"]}, torch.tensor([[1.0, 0]]))["interval"]["Recall@10"] == [0, 0]
+    found = measured({"x": ["gone"], "y": ["r"]}, torch.tensor([[1.0, 0], [0.9, 0.4]]))
+    assert found["Recall@1"] == 0.5 == found["interval"]["Recall@1"][1]
+
+
 def test_an_image_of_two_relevant_products_is_one_relevant_item():
     rows = pd.DataFrame({"product": ["p", "q"], "image": [0, 0], "caption": ["a", "b"]})
     embedded = SimpleNamespace(

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -255,6 +256,7 @@ def test_a_mistake_in_a_process(words, parts, folder, data):
         (["--output", "uncaptioned.csv"], ["uncaptioned.csv: a file is in the way"]),
         (["--output", "photos", "--resume"], ["photos: no run there"]),
         (["--device", "tpu"], ["--device tpu: expected auto, cpu, cuda or cuda:N"]),
+        (["--data=~nobody-at-all/shop.csv"], ["a path begins with ~ and a name that has no home folder here"]),
         (
             ["--image-encoder", "mobilenet-v1", "--image-weights", "imagenet"],
             ["mobilenet-v1", "image_weights = 'none'", "efficientnet-lite0"],
@@ -269,6 +271,29 @@ def test_a_mistake_in_training_ends_in_one_message(words, parts, folder, data, c
     done = run_here(script("deep_cmpl", "train"), *training_words(words, data), *size, cwd=folder, capsys=capsys)
     assert_one_message(done, *parts)
     assert contents(folder) == before and not (folder / "new").exists()
+
+
+def said_by(main: str, after: str = "") -> subprocess.CompletedProcess:
+    """What a script with this body says, to a shell that goes on with its output."""
+    body = f"from common.errors import run_script\ndef main():\n    {main}\nrun_script(main)"
+    words = f"{shlex.quote(sys.executable)} -c {shlex.quote(body)} {after}"
+    return subprocess.run(
+        words, shell=True, cwd=ROOT, capture_output=True, text=True, env={"PYTHONIOENCODING": "ascii"}
+    )
+
+
+def test_a_reader_that_has_read_enough_gets_no_traceback():
+    done = said_by("print('line\\n' * 10**6)", "| head -n 1")
+    assert (done.stdout, done.stderr) == ("line\n", "")
+
+
+def test_letters_that_a_terminal_lacks_end_nothing():
+    assert said_by("print('kurta \\u0915')").stdout == "kurta \\u0915\n"
+
+
+def test_a_network_larger_than_the_machine_is_told_in_words():
+    done = said_by("raise RuntimeError('[enforce fail] DefaultCPUAllocator: can\\'t allocate memory: you tried')")
+    assert done.returncode == 1 and done.stderr.startswith("stopped: this machine has too little memory; use smaller")
 
 
 @pytest.mark.parametrize(

@@ -415,10 +415,10 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_products(step, data, t
     assert not (tmp_path / "run" / "training_state.pt").exists()
 
 
-def record(cmpm=1.0, image_spread=0.5, text_spread=0.5, recall=1.5):
+def record(cmpm=1.0, image_spread=0.5, text_spread=0.5, recall=1.5, chance=1.0):
     directions = ("image_to_text", "text_to_image")
     recalls = {direction: {"R@1": recall} for direction in directions}
-    at_chance = {"R@1_at_chance": dict.fromkeys(directions, 1.0)}
+    at_chance = {"R@1_at_chance": dict.fromkeys(directions, chance)}
     return {"cmpm": cmpm, "val": {"image_spread": image_spread, "text_spread": text_spread, **recalls, **at_chance}}
 
 
@@ -431,6 +431,7 @@ def record(cmpm=1.0, image_spread=0.5, text_spread=0.5, recall=1.5):
         (record(cmpm=9.95, recall=2.5), []),
         (record(image_spread=0.005), ["the image tower has collapsed"]),
         (record(text_spread=0.005), ["the text tower has collapsed"]),
+        (record(image_spread=0.0, text_spread=0.0, recall=100, chance=100), []),  # one image and one text
     ],
 )
 def test_warnings(found, expected):
