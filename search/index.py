@@ -152,7 +152,8 @@ def build_engine(folder: Path, manifest: "Manifest", engine: str | None) -> "Man
         graph, exact = Neighbours(everything.image_emb, "hnsw"), Neighbours(everything.image_emb)
         captions = everything.text_emb[:: max(1, len(everything.text_emb) // 500)]
         share = graph.recall(captions, exact)
-        print(f"the graph finds {share:.1%} of the 10 nearest images of {len(captions):,} captions")
+        nearest = min(10, graph.count)
+        print(f"the graph finds {share:.1%} of the {nearest} nearest images of {len(captions):,} captions")
         graph.write(folder)
     manifest = replace(manifest, engine={"asked": engine, "kind": kind, "content": content})
     write_manifest(folder, manifest)

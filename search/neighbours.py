@@ -55,7 +55,8 @@ class Neighbours:
         return self.index.search(np.ascontiguousarray(queries), top, params=parameters)
 
     def recall(self, queries: np.ndarray, exact: "Neighbours", top: int = 10) -> float:
-        """The share of the exact nearest that is found, in 0..1."""
+        """The share of the exact nearest that is found, in 0..1; of fewer vectors than `top`, of all."""
+        top = min(top, self.count)  # what fills the rest of an answer, -1, is nothing that was found
         found, wanted = self.nearest(queries, top)[1], exact.nearest(queries, top)[1]
         return float(np.mean([len(np.intersect1d(*pair)) / top for pair in zip(found, wanted, strict=True)]))
 

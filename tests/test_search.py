@@ -325,7 +325,7 @@ def test_more_is_asked_for_than_there_is(search):
 # --- the graph -----------------------------------------------------------------------------------------
 
 
-def test_a_graph_finds_nearly_what_comparing_with_all_finds():
+def test_a_graph_finds_nearly_what_comparing_with_all_finds(monkeypatch):
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((40, 16))
     vectors = centres[rng.integers(0, 40, 3000)] + 0.4 * rng.standard_normal((3000, 16))
@@ -336,6 +336,11 @@ def test_a_graph_finds_nearly_what_comparing_with_all_finds():
     assert np.array_equal(found, order) and np.allclose(scores[:, 0], 1, atol=1e-5)
     assert graph.recall(vectors[:200], exact) > 0.95
     assert exact.recall(vectors[:20], exact) == 1.0
+    few = vectors[:5]  # there are no more to be found, and what fills an answer does not count
+    assert Neighbours(few, "hnsw").recall(vectors[:20], Neighbours(few)) == 1.0
+    lost = Neighbours(few, "hnsw")
+    monkeypatch.setattr(lost, "nearest", lambda queries, top: (None, np.tile([0, 1, -1, -1, -1], (len(queries), 1))))
+    assert lost.recall(vectors[:20], Neighbours(few)) == pytest.approx(0.4)
 
 
 def test_a_graph_is_kept_and_built_again_when_products_change(built, run, catalogue, tmp_path, monkeypatch, capsys):
@@ -352,6 +357,9 @@ def test_a_graph_is_kept_and_built_again_when_products_change(built, run, catalo
     (folder / "hnsw.faiss").write_bytes(b"x")
     with pytest.raises(InputError, match=r"hnsw\.faiss: cannot be read"):
         Search(folder, device="cpu")
+    few = table(catalogue, tmp_path / "few", lambda rows: rows.iloc[1:6])
+    build(monkeypatch, run, few, tmp_path / "five", "--engine", "hnsw")
+    assert "the graph finds 100.0% of the 5 nearest images of 5 captions" in capsys.readouterr().out
     assert [chosen("auto", count) for count in (1000, 100_000, 100_001)] == ["exact", "exact", "hnsw"]
 
 
