@@ -3,7 +3,7 @@
     python search/index.py --run runs/deep_cmpl --data catalogue.csv --output runs/index
 
 Started again it embeds only the products that are new or changed and takes out those that are gone; killed at any
-moment, it goes on.
+moment, it goes on. Without --data it does so with the index's own catalogue and leaves what --add brought as it is.
 """
 
 import sys
@@ -32,7 +32,8 @@ class Options(CatalogueOptions):
     output: Path = tyro.MISSING
     """Folder of the index."""
     add: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Keep the products of the index that --data does not hold: it is an addition, not the whole catalogue."""
+    """Keep the products of the index that --data does not hold: it is an addition, not the whole catalogue. Calls
+    without --data leave what it brought as it is."""
     remove: tuple[str, ...] = ()
     """Ids of products to take out of the index; nothing is embedded then."""
     engine: Literal["auto", "exact", "hnsw"] | None = None
@@ -108,20 +109,30 @@ def bring_up_to_date(folder: Path, manifest: "Manifest | None", options: Options
                          "name another folder with --output")  # fmt: skip
     named = with_recorded_data(options, {"data": manifest.data} if manifest else encoder.config)
     data = load_data(named, encoder.image_size, make_sample)
-    source = {
-        "path": str(data.catalogue.path), "fingerprint": data.catalogue.fingerprint, "options": typed_data(named)
-    }  # fmt: skip
+    typed = typed_data(named)
+    source = {"path": str(data.catalogue.path), "fingerprint": data.catalogue.fingerprint, "options": typed}
     manifest = manifest or Manifest("", {}, {})
     source = manifest.data if options.add and manifest.data else source
-    manifest = replace(manifest, run=str(encoder.run.resolve()), model=encoder.identity, data=source)
+    digests, known = digests_of(data), live_products(folder, manifest)
+    added = set(manifest.added) & known.keys()
+    if options.data is None:  # the index's own catalogue has no say about what came from others
+        digests = {product: digest for product, digest in digests.items() if product not in added}
+    elif not options.add:
+        added = set()
+    elif typed["data"] != source["options"]["data"]:
+        added |= digests.keys()
+    manifest = replace(
+        manifest, run=str(encoder.run.resolve()), model=encoder.identity, data=source, added=sorted(added)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder, manifest)  # before all else: by it a later call knows the folder for its own
     remove_dead_segments(folder, manifest)
-    digests, known = digests_of(data), live_products(folder, manifest)
     new = [product for product, digest in digests.items() if known.get(product) != digest]
-    gone = set() if options.add else known.keys() - digests.keys()
+    gone = set() if options.add else known.keys() - digests.keys() - added
     changed = sum(product in known for product in new)
-    print(f"index: {len(known):,} products before; {len(new) - changed:,} new, {changed:,} changed, {len(gone):,} gone")
+    stay = f"; {len(added):,} that --add brought stay as they are" if added and options.data is None else ""
+    print(f"index: {len(known):,} products before; {len(new) - changed:,} new, {changed:,} changed, {len(gone):,} gone"
+          + stay)  # fmt: skip
     manifest = remove_products(folder, manifest, set(gone))
     rows = data.catalogue.rows
     rows_of = rows.groupby("product", sort=False, observed=True).indices

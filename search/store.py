@@ -35,12 +35,13 @@ class Manifest:
     Attributes:
         run: folder of the run that embedded the products.
         model: what is embedded with: the run's method, a hash of its weights and hyperparameters, the image size.
-        data: path and fingerprint of the catalogue that was indexed last, and how it was named.
+        data: path and fingerprint of the catalogue that was indexed last, and how it was named; --add leaves it.
         threshold: the cosine below which a caption finds nothing that matches well, None before it is known.
         segments: names of the segments, oldest first.
         removed: segment -> ids of its products that are no longer there, or are in a later segment.
         engine: of the index over the images, what was asked for ("auto", "exact" or "hnsw"), its kind ("exact" or
             "hnsw") and what a graph was built of.
+        added: ids of products that --add brought from other catalogues than that of `data`.
     """
 
     run: str
@@ -50,6 +51,7 @@ class Manifest:
     segments: list[str] = field(default_factory=list)
     removed: dict[str, list[str]] = field(default_factory=dict)
     engine: dict[str, str] = field(default_factory=lambda: {"asked": "auto", "kind": "exact", "content": ""})
+    added: list[str] = field(default_factory=list)
     version: int = VERSION
 
     def content(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import killing
@@ -17,7 +18,7 @@ from common.errors import InputError
 from search import Search, index, query
 from search.neighbours import Neighbours, chosen
 from search.results import Answer, Result
-from search.store import live_products, read_all, read_manifest
+from search.store import live_products, read_all, read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCTS = 120
@@ -156,6 +157,41 @@ def test_without_a_name_the_catalogue_of_last_time_is_meant(built, run, catalogu
     build(monkeypatch, run, catalogue, folder, "--add")
     assert len(contents(folder)) == PRODUCTS and read_manifest(folder).threshold == threshold
     assert read_manifest(folder).data["path"] == str(few)
+
+
+def test_without_a_name_what_was_added_stays(built, run, catalogue, tmp_path, monkeypatch, capsys):
+    """Whatever else the call is for; the index's own catalogue is brought up to date."""
+    folder = tmp_path / "index"
+    shutil.copytree(built, folder)
+
+    def change(rows):  # 1003 as another shop tells it, and two that are new
+        known = rows[rows["id"] == "1003"].assign(caption="Mauve disc on white")
+        return pd.concat([known, rows.iloc[[4, 5]].assign(id=["3000", "3001"])])
+
+    build(monkeypatch, run, table(catalogue, tmp_path / "next", change), folder, "--add")
+    before = contents(folder)
+    assert before["1003"][0][0]["title"] == "Mauve disc on white" and len(before) == PRODUCTS + 2
+    bare = ("--output", folder, "--device", "cpu")
+    capsys.readouterr()
+    run_main(index.main, monkeypatch, *bare, "--engine", "hnsw")
+    out = capsys.readouterr().out
+    assert "122 products before; 0 new, 0 changed, 0 gone; 3 that --add brought stay as they are" in out
+    assert_same(contents(folder), before)
+    run_main(index.main, monkeypatch, "--output", folder, "--remove", "3000")
+    run_main(index.main, monkeypatch, *bare, "--add")
+    assert "0 gone; 2 that --add brought stay" in capsys.readouterr().out
+    fewer = table(catalogue, tmp_path / "fewer", lambda rows: rows[~rows["id"].isin(["1001", "1003"])])
+    manifest = read_manifest(folder)
+    options = manifest.data["options"] | {"data": str(fewer)}  # as if it had been edited in its place
+    write_manifest(folder, replace(manifest, data=manifest.data | {"options": options}))
+    run_main(index.main, monkeypatch, *bare)
+    assert "121 products before; 0 new, 0 changed, 1 gone; 2 that --add" in capsys.readouterr().out
+    assert_same(contents(folder), {key: before[key] for key in before.keys() - {"1001", "3000"}})
+    build(monkeypatch, run, fewer, folder, "--add")
+    assert read_manifest(folder).added == ["1003", "3001"], "its own catalogue is no addition"
+    build(monkeypatch, run, catalogue, folder)
+    assert "--add brought" not in capsys.readouterr().out and contents(folder).keys() == contents(built).keys()
+    assert read_manifest(folder).added == []
 
 
 def test_an_addition_keeps_the_rest_and_products_come_and_go(built, run, catalogue, tmp_path, monkeypatch):
