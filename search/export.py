@@ -10,6 +10,7 @@ passes.
 import json
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 PRODUCTS = 256
 BATCHES = (1, 7, 64, 256)
 LEAST_COSINE = 0.9999
-LEAST_SAME = 0.99
-"""The share of queries whose ten results are the same, in the same order."""
+TIE = 1e-4
+"""The difference of two cosines below which neither image is the better result."""
+LEAST_AS_GOOD = 0.99
+"""The share of captions whose ten results are as good as PyTorch's."""
 
 
 @dataclass(frozen=True)
@@ -99,24 +102,42 @@ def check(encoder: "Encoder", exported: "OnnxEncoder", data: "Data") -> None:
     captions += [caption.split()[0] for caption in captions[:32]] + [" ".join(captions[:40])] * 2
     pixels = np.asarray(data.images.pixels[np.sort(rows["image"].to_numpy())])
     image_emb, text_emb = encoder.images(pixels, np.arange(len(pixels))), encoder.texts(captions)
-    worst, same = 1.0, 1.0
+    worst, good = 1.0, 1.0
     for size in BATCHES:
         found = [
             np.concatenate([call(some[start : start + size]) for start in range(0, len(some), size)])
             for call, some in ((exported.pixels, pixels), (exported.texts, captions))
         ]
         worst = min(worst, *(float((a * b).sum(1).min()) for a, b in zip(found, (image_emb, text_emb), strict=True)))
-        same = min(same, float((ten(found[1], found[0]) == ten(text_emb, image_emb)).all(axis=1).mean()))
+        good = min(good, float(as_good(text_emb @ image_emb.T, found[1] @ found[0].T).mean()))
     print(f"parity: {len(pixels)} images and {len(captions)} captions in batches of {', '.join(map(str, BATCHES))}: "
-          f"least cosine {worst:.6f}, the same ten results for {same:.1%} of the captions")  # fmt: skip
-    if worst <= LEAST_COSINE or same < LEAST_SAME:
-        raise InputError(f"{encoder.run}: its towers as ONNX differ from PyTorch's (least cosine {worst:.6f}, the same "
-                         f"results for {same:.1%}); nothing is written")  # fmt: skip
+          f"least cosine {worst:.6f}, ten results as good for {good:.2%} of the captions")  # fmt: skip
+    if worst <= LEAST_COSINE or good < LEAST_AS_GOOD:
+        raise InputError(
+            f"{encoder.run}: its towers as ONNX differ from PyTorch's: least cosine {worst:.6f}, expected above "
+            f"{LEAST_COSINE}; ten results as good for {good:.2%} of captions, expected {LEAST_AS_GOOD:.0%} or more. "
+            f"Nothing is written; search with the run itself, without --onnx, or export with other versions than torch "
+            f"{version('torch')} and onnxruntime {version('onnxruntime')}"
+        )
 
 
-def ten(text_emb: "np.ndarray", image_emb: "np.ndarray") -> "np.ndarray":
-    """(M, 10) the nearest images of captions, best first."""
-    return (-(text_emb @ image_emb.T)).argsort(axis=1, kind="stable")[:, :10]
+def as_good(expected: "np.ndarray", found: "np.ndarray") -> "np.ndarray":
+    """Which captions find as good images by other scores than those expected, near-ties in whatever order.
+
+    Args:
+        expected: (M, N) cosines of captions and images, which say how good an image is.
+        found: (M, N) the other scores.
+
+    Returns:
+        (M,) bool, whether each of the ten best by `found` is within `TIE` of the one that was expected in its place.
+    """
+    import numpy as np
+
+    best, others = (
+        np.take_along_axis(expected, (-scores).argsort(axis=1, kind="stable")[:, :10], axis=1)
+        for scores in (expected, found)
+    )
+    return (np.abs(best - others) <= TIE).all(axis=1)
 
 
 if __name__ == "__main__":
