@@ -8,6 +8,8 @@ it: killed at any moment, the index is that of before or of after.
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +97,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of an index.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: there is none, it may not be read, or it is broken.
     """
     file = folder / MANIFEST
     try:
@@ -105,10 +107,16 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(**content)
     except FileNotFoundError:
         raise InputError(f"{folder}: no index there; build one with search/index.py --output {folder}") from None
+    except PermissionError:
+        raise InputError(forbidden(file)) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{file}: a broken index, it cannot be read ({error}); build it again") from None
+
+
+def forbidden(path: Path) -> str:
+    return f"{path}: this user may not read it; let its owner give the right (chmod -R a+rX {path.parent})"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -119,15 +127,24 @@ def read_segment(folder: Path, name: str) -> Segment:
     """A segment; the embeddings are memory-mapped.
 
     Raises:
-        InputError: a file of it is missing or broken.
+        InputError: a file of it is missing or broken, or may not be read.
     """
     place = folder / SEGMENTS / name
-    try:
+    with reading(place):
         tables = [pd.read_parquet(place / f"{table}.parquet") for table in TABLES]
         vectors = [np.load(place / f"{kind}_emb.npy", mmap_mode="r") for kind in ("image", "text")]
+    return Segment(*tables, *vectors)
+
+
+@contextmanager
+def reading(place: Path) -> Iterator[None]:
+    """Tell what is wrong with a segment whose files cannot be read."""
+    try:
+        yield
+    except PermissionError:
+        raise InputError(forbidden(place)) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{place}: a broken index, a file of it cannot be read ({error}); build it again") from None
-    return Segment(*tables, *vectors)
 
 
 def add_segment(folder: Path, manifest: Manifest, segment: Segment) -> Manifest:
@@ -162,10 +179,16 @@ def remove_products(folder: Path, manifest: Manifest, products: set[str], write:
 
 
 def live_products(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """Product id -> digest, of what is there."""
+    """Product id -> digest, of what is there.
+
+    Raises:
+        InputError: a segment's table is missing or broken, or may not be read.
+    """
     found: dict[str, str] = {}
     for name in manifest.segments:
-        table = pd.read_parquet(folder / SEGMENTS / name / "products.parquet", columns=["id", "digest"])
+        place = folder / SEGMENTS / name
+        with reading(place):
+            table = pd.read_parquet(place / "products.parquet", columns=["id", "digest"])
         table = table[~table["id"].isin(set(manifest.removed.get(name, [])))]
         found |= dict(zip(table["id"], table["digest"], strict=True))
     return found

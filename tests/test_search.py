@@ -1,6 +1,8 @@
 """search/: an index is what was embedded, whatever was added, removed or killed; a query finds the nearest."""
 
+import errno
 import json
+import pkgutil
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -266,6 +268,40 @@ def test_a_broken_index(spoil, message, built, tmp_path):
     spoil(tmp_path / "index")
     with pytest.raises(InputError, match=message):
         Search(tmp_path / "index", device="cpu")
+
+
+def test_index_tells_of_a_broken_index(built, tmp_path, monkeypatch):
+    folder = tmp_path / "index"
+    shutil.copytree(built, folder)
+    (folder / "segments" / "000001" / "products.parquet").unlink()
+    for words in ((), ("--remove", "1000")):
+        with pytest.raises(InputError, match="000001: a broken index, a file of it cannot be read"):
+            run_main(index.main, monkeypatch, "--output", folder, "--device", "cpu", *words)
+
+
+@pytest.mark.parametrize("name", ["index.json", "segments/000001/products.parquet", "segments/000001/text_emb.npy"])
+def test_an_index_that_may_not_be_read_is_not_told_as_broken(name, built, monkeypatch):
+    """root, who may run the tests, reads everything: the readers refuse in the system's place."""
+
+    def refusing(reader):
+        def read(file, *words, **options):
+            if Path(file) == built / name:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return reader(file, *words, **options)
+
+        return read
+
+    for reader in ("pathlib.Path.read_text", "pandas.read_parquet", "numpy.load"):
+        monkeypatch.setattr(reader, refusing(pkgutil.resolve_name(reader)))
+    place = built / name if name == "index.json" else (built / name).parent
+    with pytest.raises(InputError) as raised:
+        Search(built, device="cpu")
+    assert str(raised.value) == (
+        f"{place}: this user may not read it; let its owner give the right (chmod -R a+rX {place.parent})"
+    )
+    if name.endswith("products.parquet"):
+        with pytest.raises(InputError, match="this user may not read it"):
+            run_main(index.main, monkeypatch, "--output", built, "--remove", "1000")
 
 
 # --- queries -------------------------------------------------------------------------------------------
