@@ -33,8 +33,8 @@ class Options(SearchOptions):
     """Picture of what you look for."""
     text: str = ""
     """With --image: what is to be different or added."""
-    weight: float = 0.5
-    """With --image and --text: the share of the words, from 0 to 1."""
+    weight: float | None = None
+    """With --image and --text: the share of the words, from 0 to 1 (None: 0.5)."""
     like: str | None = None
     """Id of a product: finds those that look like it."""
     describe: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -73,10 +73,16 @@ def check(options: Options) -> None:
              if value]  # fmt: skip
     if len(given) != 1:
         found = f"{' and '.join(given)} are given" if given else "none is given"
+        swallowed = " ".join(condition for condition in options.where if "=" not in condition)
+        if swallowed and not given:  # --where takes all that follows it
+            found += f": --where took {swallowed!r} as a condition; put the words before the options"
         raise InputError(f"give words, --image FILE or --like ID; {found}")
     for name in ("text", "describe"):
         if getattr(options, name) and options.image is None:
             raise InputError(f"--{name} is about a picture: name it with --image")
+    if options.weight is not None and (options.image is None or not options.text.strip()):
+        raise InputError(f"--weight {options.weight}: it weighs words against a picture: name both, --image FILE and "
+                         "--text WORDS, or leave it out")  # fmt: skip
     if options.image is not None and not options.image.expanduser().is_file():
         raise InputError(f"--image {options.image}: no such file")
     if options.grid is not None and options.grid.suffix.lower() != ".png":
@@ -88,7 +94,8 @@ def ask(search: "Search", options: Options) -> "Answer":
         return search.similar(options.like, options.top, options.where)
     if options.image is not None:
         picture = options.image.expanduser()
-        return search.by_image(picture, options.text, options.weight, options.top, options.where)
+        weight = 0.5 if options.weight is None else options.weight
+        return search.by_image(picture, options.text, weight, options.top, options.where)
     return search.by_text(options.words, options.top, options.where)
 
 

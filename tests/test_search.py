@@ -454,6 +454,16 @@ def test_a_table_json_and_a_grid(built, tmp_path, monkeypatch, capsys):
     assert found["results"] == Search(built, device="cpu").by_text("red disc on white", 7).json()["results"]
 
 
+def test_weight_is_the_share_of_the_words(built, catalogue, monkeypatch, capsys):
+    file, found = catalogue.parent / "images" / "1007-0.jpg", []
+    for words in (["--weight", "0.5"], [], ["--weight", "0"], ["--weight", "1"]):
+        run_main(
+            query.main, monkeypatch, built, "--image", file, "--text", "blue bar", *words, "--json", "--device", "cpu"
+        )
+        found.append(json.loads(capsys.readouterr().out)["results"])
+    assert found[0] == found[1] and found[2] != found[1] != found[3]
+
+
 def test_a_narrow_window_cuts_nothing(monkeypatch, capsys):
     found = Result(1, "11137", "a long title " * 20, 0.7126, {"colour": "navy blue", "type": "attribute " * 20})
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -479,6 +489,14 @@ def test_a_picture_and_its_words(built, catalogue, monkeypatch, capsys):
         ([], "give words, --image FILE or --like ID; none is given"),
         (["disc", "--like", "1000"], "words and --like are given"),
         (["disc", "--text", "red"], "--text is about a picture"),
+        (
+            ["--where", "colour=red", "shape!=bar", "blue", "disc"],
+            "none is given: --where took 'blue disc' as a condition; put the words before the options",
+        ),
+        (["--where", "colour=red"], "none is given$"),
+        (["disc", "--weight", "0.2"], r"--weight 0\.2: it weighs words against a picture: name both, --image FILE and"),
+        (["--image", "none.jpg", "--text", " ", "--weight", "0.5"], r"--weight 0\.5: it weighs words against"),
+        (["--image", "none.jpg", "--text", "red", "--weight", "0.2"], "--image none.jpg: no such file"),
         (["disc", "--describe"], "--describe is about a picture"),
         (["--image", "none.jpg"], "--image none.jpg: no such file"),
         (["disc", "--grid", "a.pdf"], "--grid a.pdf: expected the name of a .png file"),
