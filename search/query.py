@@ -138,6 +138,7 @@ def draw_grid(answer: "Answer", search: "Search", file: Path) -> None:
     """Draw the results with their pictures, titles and scores into a PNG."""
     import io
     import textwrap
+    import warnings
 
     import matplotlib
 
@@ -160,7 +161,9 @@ def draw_grid(answer: "Answer", search: "Search", file: Path) -> None:
         title = textwrap.fill(textwrap.shorten(f"{result.rank}. {result.title}", 70, placeholder=" ..."), 26)
         axis.set_title(f"{title}\n{result.score:.3f}", fontsize=8, parse_math=False)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part:
+    with replacing(file) as part, warnings.catch_warnings():
+        # letters that the font lacks are drawn as boxes, which the picture shows; the titles stand in the table
+        warnings.filterwarnings("ignore", r"Glyph \d+ |Matplotlib currently does not support \w+ natively", UserWarning)
         figure.savefig(part, dpi=110, format="png")
     pyplot.close(figure)
 

@@ -454,6 +454,15 @@ def test_a_table_json_and_a_grid(built, tmp_path, monkeypatch, capsys):
     assert found["results"] == Search(built, device="cpu").by_text("red disc on white", 7).json()["results"]
 
 
+def test_a_grid_of_titles_that_the_font_lacks_is_drawn_without_a_warning(built, tmp_path, recwarn):
+    titles = ["लाल कुर्ता", "红色 手提包", "👗 dress", "plain"]
+    results = [Result(rank, f"{1000 + rank}", title, 0.5, {}) for rank, title in enumerate(titles, start=1)]
+    query.draw_grid(Answer("लाल 👗", results), Search(built, device="cpu"), tmp_path / "a.png")
+    assert not [str(warning.message) for warning in recwarn if warning.category is UserWarning]
+    with Image.open(tmp_path / "a.png") as grid:
+        assert min(grid.size) > 300
+
+
 def test_weight_is_the_share_of_the_words(built, catalogue, monkeypatch, capsys):
     file, found = catalogue.parent / "images" / "1007-0.jpg", []
     for words in (["--weight", "0.5"], [], ["--weight", "0"], ["--weight", "1"]):
