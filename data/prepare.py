@@ -107,8 +107,8 @@ def prepare_table(command: Download, file: Path, image_column: str | None, capti
     """Download the images of a table and write it again with their files in place of the URLs.
 
     Raises:
-        InputError: the table cannot be read or holds no URL, or the output folder holds something else, or a
-            catalogue that was changed since.
+        InputError: the table cannot be read or holds no URL, the output folder holds something else, or a
+            catalogue that was changed since, or no image could be downloaded, and no catalogue is written.
     """
     import pandas as pd
 
@@ -145,14 +145,17 @@ def prepare_table(command: Download, file: Path, image_column: str | None, capti
 
     got = named & urls.isin(list(found.files))
     files = urls[got].map(found.files)
-    rest = frame[got].drop(columns=column)
-    rest = rest.rename(columns={name: free_name(f"{name} (table)", rest) for name in rest if name.lower() == "image"})
-    address = free_name("url", rest)
-    new = pd.concat([files.rename("image"), rest, urls[got].rename(address)], axis=1)
-    text = new.to_csv(index=False, quoting=csv.QUOTE_ALL)
-    written["written"] = list(dict.fromkeys([*written["written"], hashed([text])]))
-    write_atomically(output / SOURCE, json.dumps(written))
-    write_atomically(output / CATALOGUE, text)
+    if got.any():  # else the catalogue of an earlier call is better than an empty one
+        rest = frame[got].drop(columns=column)
+        rest = rest.rename(
+            columns={name: free_name(f"{name} (table)", rest) for name in rest if name.lower() == "image"}
+        )
+        address = free_name("url", rest)
+        new = pd.concat([files.rename("image"), rest, urls[got].rename(address)], axis=1)
+        text = new.to_csv(index=False, quoting=csv.QUOTE_ALL)
+        written["written"] = list(dict.fromkeys([*written["written"], hashed([text])]))
+        write_atomically(output / SOURCE, json.dumps(written))
+        write_atomically(output / CATALOGUE, text)
     reasons = urls.map(found.failures).where(named, f"no URL in '{column}'")
     places = pd.Series([source.places[number] for number in found_at], dtype=object)
     missing = pd.DataFrame({"place": places, "url": urls, "reason": reasons})[~got]
@@ -162,14 +165,18 @@ def prepare_table(command: Download, file: Path, image_column: str | None, capti
     write_atomically(output / FAILURES, missing.to_csv(index=False))
 
     print(f"{file}: {len(source.places) + len(source.unusable):,} rows, {urls[named].nunique():,} distinct URLs")
-    print(f"  {int(got.sum()):,} rows with an image, {files.nunique():,} images: {output / CATALOGUE}")
+    if got.any():
+        print(f"  {int(got.sum()):,} rows with an image, {files.nunique():,} images: {output / CATALOGUE}")
     for reason, rows in missing.groupby("reason", sort=False):
         print(f"  left out {len(rows):,}: {reason} {examples(rows['place'].tolist())}")
     if len(missing):
         again = "; to ask again for what failed: --retry-failed" if found.failures else ""
         print(f"  listed in {output / FAILURES}{again}")
     if not got.any():
-        raise InputError(f"{output}: none of the images could be downloaded")
+        there = "stays as it is" if (output / CATALOGUE).exists() else "is not written"
+        raise InputError(
+            f"{file}: none of the images could be downloaded, for the reasons above; {output / CATALOGUE} {there}"
+        )
 
 
 def written_before(output: Path, file: Path) -> dict[str, Any]:

@@ -420,6 +420,25 @@ def test_bad_words(change, message, server, tmp_path, monkeypatch):
         run_main(prepare.main, monkeypatch, *change(words, tmp_path))
 
 
+def test_a_good_catalogue_is_not_replaced_by_an_empty_one(server, tmp_path, monkeypatch, capsys):
+    file, output = tmp_path / "shop.csv", tmp_path / "out"
+    rows = [f"{server.url}/product/{n}.jpg,{server.url}/missing/{n}.jpg,title {n}\n" for n in range(2)]
+    file.write_text("".join(["image,image_large,title\n", *rows]))
+    words = ["urls", file, "--output", output, *LIMITS]
+    with pytest.raises(InputError, match=r"none of the images could be downloaded.*catalogue\.csv is not written"):
+        run_main(prepare.main, monkeypatch, *words, "--image-column", "image_large")
+    assert not (output / "catalogue.csv").exists()
+    run_main(prepare.main, monkeypatch, *words)
+    made = (output / "catalogue.csv").read_bytes()
+    capsys.readouterr()
+    with pytest.raises(InputError, match=r"none of the images could be downloaded.*catalogue\.csv stays as it is"):
+        run_main(prepare.main, monkeypatch, *words, "--image-column", "image_large")
+    assert (output / "catalogue.csv").read_bytes() == made and len(open_catalogue(output / "catalogue.csv").rows) == 2
+    assert "left out 2: HTTP 404 (line 2; line 3)" in capsys.readouterr().out
+    assert pd.read_csv(output / "not-downloaded.csv")["reason"].tolist() == ["HTTP 404"] * 2
+    run_main(prepare.main, monkeypatch, *words)  # the folder is still known as this table's
+
+
 def test_a_table_without_urls(server, tmp_path, monkeypatch):
     file = tmp_path / "shop.csv"
     file.write_text("image,caption\na.jpg,one\n")
