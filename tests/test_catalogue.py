@@ -209,6 +209,80 @@ def test_encodings(tmp_path, encoding, said, kind):
     assert catalogue.report.lines()[0].endswith(f"encoding {said}")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_utf_16_without_its_mark_is_refused(tmp_path, encoding, kind):
+    text = "image,caption\na.jpg,Blüse\n" if kind == "csv" else '{"image": "a.jpg", "caption": "Blüse"}\n'
+    with pytest.raises(InputError, match=r"looks like UTF-16 without its byte order mark; save the file as UTF-8"):
+        open_catalogue(put(tmp_path, f"shop.{kind}", text, encoding))
+    catalogue = open_catalogue(put(tmp_path, f"shop.{kind}", "\ufeff" + text, encoding))
+    assert pairs(catalogue) == [("a.jpg", "Blüse")], "with its mark it is read"
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04\x14\x00\x06\x00", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+@pytest.mark.parametrize("name", ["shop.xlsx", "shop.xls", "shop.csv", "shop.jsonl"])
+def test_a_workbook_is_to_be_saved_as_csv(tmp_path, name, start):
+    path = put(tmp_path, name, start + bytes(500))
+    with pytest.raises(InputError) as error:
+        open_catalogue(path)
+    assert str(error.value) == f"{path}: an Excel workbook; save it as CSV (UTF-8)"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", "^"])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("name", ["shop.csv", "shop.tsv"])
+def test_a_first_line_that_names_the_delimiter(tmp_path, delimiter, quote, name):
+    """Excel's; it is counted as a line."""
+    rows = [("image", "caption"), ("a.jpg", "one"), ("b.jpg", "sep=;")]
+    lines = [f"{quote}sep={delimiter}{quote}", *(f'{image}{delimiter}"{caption}"' for image, caption in rows)]
+    catalogue = open_catalogue(put(tmp_path, name, "\r\n".join(lines) + "\r\n"))
+    assert pairs(catalogue) == rows[1:] and places(catalogue) == ["line 3", "line 4"]
+    assert catalogue.report.lines()[0] == f"delimiter {delimiter!r}, encoding UTF-8"
+
+
+def test_only_the_first_line_names_the_delimiter(tmp_path):
+    text = 'image,caption\na.jpg,"two\nsep=;\nlines"\n'
+    assert pairs(open_catalogue(put(tmp_path, "shop.csv", text))) == [("a.jpg", "two sep=; lines")]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_whole_numbers_written_beside_missing_ones(tmp_path, kind):
+    """As pandas writes them; a column with one that is not whole stays as it is."""
+    frame = pd.DataFrame({
+        "image": ["a.jpg", "b.jpg", "c.jpg"], "caption": ["one", "two", "three"], "id": [1163.0, None, 1165.0],
+        "year": [None, -5.0, 2011.0], "price": [19.0, 19.5, None], "size": ["7.0", "", "M"],
+    })  # fmt: skip
+    path = put(tmp_path, f"shop.{kind}", "")
+    if kind == "parquet":
+        frame.to_parquet(path)
+    elif kind == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    rows = open_catalogue(path).rows.astype(str)
+    assert rows["product"].tolist() == ["1163", "image b.jpg", "1165"]
+    assert rows["year"].tolist() == ["", "-5", "2011"] and rows["price"].tolist() == ["19.0", "19.5", ""]
+    assert rows["size"].tolist() == ["7.0", "", "M"]
+
+
+def test_image_paths_of_windows(tmp_path):
+    (tmp_path / "img" / "new").mkdir(parents=True)
+    names = {"img\\1.jpg": "img/1.jpg", ".\\img\\new\\2.jpg": "img/new/2.jpg", "odd\\3.jpg": "odd\\3.jpg"}
+    for file in names.values():
+        (tmp_path / file).write_bytes(PICTURE)
+    (tmp_path.parent / "outside.jpg").write_bytes(PICTURE)
+    asked = [*names, "..\\outside.jpg", "img\\none.jpg", "C:\\shop\\1.jpg"]
+    text = "image,caption\n" + "".join(f"{name},caption {number}\n" for number, name in enumerate(asked))
+    catalogue = open_catalogue(put(tmp_path, "shop.csv", text))
+    assert [catalogue.image_paths[image] for image in catalogue.rows["image"]] == [
+        tmp_path / file for file in names.values()
+    ]
+    assert left_out(catalogue) == {
+        f"the image lies outside {tmp_path}; --image-root DIR names another folder": ["line 5"],
+        "the image file does not exist": ["line 6", "line 7"],
+    }
+
+
 @pytest.mark.parametrize(
     "names",
     [("image", "caption", "id"), ("Image_Path", "Title", "SKU"), ("file_name", "text", "item_ID"),

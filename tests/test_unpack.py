@@ -316,6 +316,11 @@ def test_images_with_texts_are_used_from_the_folder_that_holds_them(inside, tmp_
     assert find_catalogue(done.written, tmp_path / "out") == expected
 
 
+def test_a_workbook_beside_the_table_is_not_what_data_takes(tmp_path):
+    done = unpack(pack(tmp_path / "shop", {"a.xlsx": b"PK\3\4", "b.csv": b"image,caption\n"}), tmp_path / "out")
+    assert find_catalogue(done.written, tmp_path / "out") == tmp_path / "out" / "b.csv"
+
+
 def command(archive: Path, output: Path) -> list[str]:
     return list(map(str, [sys.executable, ROOT / "data" / "prepare.py", "unpack", archive, "--output", output]))
 

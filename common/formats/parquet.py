@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from common.columns import LISTS, TEXT, mapped, pieces
 from common.errors import InputError
-from common.formats.source import Source
+from common.formats.source import Source, whole_numbers
 
 IMAGE = "image"
 IMAGES_AT_ONCE = 1024
@@ -146,12 +146,7 @@ def as_texts(lists: pa.ChunkedArray) -> pa.Array:
 
 def as_strings(column: pd.Series) -> pd.Series:
     """Values as strings, whole floats (a year with gaps) without their '.0'; what is missing stays so."""
-    if column.dtype == TEXT:
-        return column
-    known = column.dropna()
-    if pd.api.types.is_float_dtype(column) and (known % 1 == 0).all() and (known.abs() < 2**53).all():
-        column = column.astype("Int64")
-    return mapped(column, str)
+    return column if column.dtype == TEXT else whole_numbers(mapped(column, str))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import pandas as pd
 
-from common.columns import each
+from common.columns import TEXT, each
+from common.containment import is_file
 
 
 class StoredImages(Protocol):
@@ -41,10 +42,28 @@ class NamedImages(Sequence[Path]):
         return len(self.names)
 
     def __iter__(self) -> Iterator[Path]:
-        return (self.folder / name for name in each(self.names))
+        return (file_of(self.folder, name) for name in each(self.names))
 
     def __getitem__(self, number: int) -> Path:
-        return self.folder / self.names.iloc[number]
+        return file_of(self.folder, self.names.iloc[number])
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """The file of a name in a folder; "img\\1.jpg", as Windows writes it, is the file of "img/1.jpg" everywhere."""
+    file = folder / name
+    return folder / name.replace("\\", "/") if "\\" in name and not is_file(file) else file
+
+
+def whole_numbers(column: pd.Series) -> pd.Series:
+    """A column of texts without the ".0" of its values, if each that is there is a whole number with it: so are ids
+    and years written beside missing ones."""
+    if column.dtype != TEXT:
+        return column
+    first = next((value for value in each(column) if isinstance(value, str) and value), "")
+    if not first.endswith(".0"):  # which tells of most columns
+        return column
+    known = column[column.notna() & (column != "")]
+    return column.str.removesuffix(".0") if known.str.fullmatch(r"-?[0-9]+\.0").all() else column
 
 
 class Lines(Sequence[str]):

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -12,10 +13,16 @@ from pathlib import Path
 from common.account import examples
 from common.columns import clean, table_of
 from common.errors import InputError
-from common.formats.source import Lines, Source
+from common.formats.source import Lines, Source, whole_numbers
 
-SUFFIXES = (".csv", ".tsv", ".jsonl")
+WORKBOOKS = (".xlsx", ".xls")
+"""Taken for tables, so that their user is told how to make one of them."""
+SUFFIXES = (".csv", ".tsv", ".jsonl", *WORKBOOKS)
+WORKBOOK_STARTS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
+"""The first bytes of the two kinds, whatever the file is called."""
 DELIMITERS = (",", "\t", ";", "|")
+ANNOUNCEMENT = re.compile(r'"?sep=([^\w\s"]|\t)"?[\r\n]*')
+"""A first line that Excel writes or asks for, as "sep=;": no header, but the delimiter of the rest."""
 END = "\0end of the file"
 READ_AT_ONCE = 2**20
 
@@ -28,8 +35,8 @@ def read(path: Path) -> Source:
     """Read a table; every line that is no proper row is reported with its number.
 
     Raises:
-        InputError: the file is empty, its encoding is neither UTF-8 nor Windows-1252, a column name
-            occurs twice, a quote is never closed, or no line of a .jsonl file is a JSON object.
+        InputError: the file is empty or an Excel workbook, its encoding is neither UTF-8 nor Windows-1252, a column
+            name occurs twice, a quote is never closed, or no line of a .jsonl file is a JSON object.
     """
     encoding, its_name = find_encoding(path)
     if path.suffix.lower() == ".jsonl":
@@ -39,6 +46,8 @@ def read(path: Path) -> Source:
         delimiter = find_delimiter(path, encoding)
         source = read_delimited(path, encoding, delimiter)
         source.found.insert(0, f"delimiter {delimiter!r}, encoding {its_name}")
+    for name in source.frame:
+        source.frame[name] = whole_numbers(source.frame[name])
     return source
 
 
@@ -46,12 +55,18 @@ def find_encoding(path: Path) -> tuple[str, str]:
     """The encoding that a whole file can be read in, and how people call it.
 
     Raises:
-        InputError: it is empty, or its encoding is neither UTF-8 nor UTF-16 with its mark nor Windows-1252.
+        InputError: it is empty or an Excel workbook, or its encoding is neither UTF-8 nor UTF-16 with its mark nor
+            Windows-1252.
     """
     encodings = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}
     with path.open("rb") as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            encodings = {"utf-16": "UTF-16"}
+        start = file.read(200)
+    if start.startswith(WORKBOOK_STARTS):
+        raise InputError(f"{path}: an Excel workbook; save it as CSV (UTF-8)")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = {"utf-16": "UTF-16"}
+    elif 4 * start.count(0) > len(start):  # every other byte of Latin letters; Windows-1252 would take them all
+        raise InputError(f"{path}: looks like UTF-16 without its byte order mark; save the file as UTF-8")
     for encoding, name in encodings.items():
         try:
             with path.open(encoding=encoding, newline="") as text:
@@ -65,7 +80,11 @@ def find_encoding(path: Path) -> tuple[str, str]:
 
 
 def find_delimiter(path: Path, encoding: str) -> str:
-    """The delimiter that splits the header and the first rows into the same number of columns, the most."""
+    """The delimiter that the first line announces, or else the one that splits the header and the first rows into the
+    same number of columns, the most."""
+    with path.open(encoding=encoding, newline="") as text:
+        if announced := ANNOUNCEMENT.fullmatch(text.readline()):
+            return announced.group(1)
     if path.suffix.lower() == ".tsv":
         return "\t"
 
@@ -96,7 +115,8 @@ def filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
 def read_delimited(path: Path, encoding: str, delimiter: str) -> Source:
     source = Source(path, table_of([]), Lines(), path.parent)
     with path.open(encoding=encoding, newline="") as text:
-        reader = parse(text, delimiter)
+        first = text.readline()
+        reader = parse(chain(["\n" if ANNOUNCEMENT.fullmatch(first) else first], text), delimiter)
         header = [name.strip() for name in next(filled(reader))]
         if header[-1].endswith(END):
             raise InputError(f"{path}: the header opens a quote and never closes it; close or remove it")
