@@ -584,6 +584,46 @@ def test_lists_of_images_and_captions_are_all_their_pairs(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["{bytes, path}", "{bytes}", "bytes"])
+def test_lists_of_stored_images_and_of_captions_are_all_their_pairs(kind, tmp_path):
+    """In two shards; a list and an image of a list are missing, a list is empty, and a shard has none at all."""
+    red, blue, green, grey = (drawing(colour, "disc", "white") for colour in ("red", "blue", "green", "pink"))
+    shards = {
+        "a": {
+            "id": [7, 8, 9],
+            "caption": [["shoe", "red shoe"], ["hat"], ["belt"]],
+            "image": [[red, blue], [], [grey]],
+        },
+        "b": {"id": [10, 11], "caption": [["bag"], ["tie"]], "image": [None, [None, green]]},
+        "c": {"id": [12], "caption": [["sock"]], "image": [None]},
+    }
+    names = ["bytes", "path"] if kind == "{bytes, path}" else ["bytes"]
+    one = pa.struct([(name, pa.string() if name == "path" else pa.binary()) for name in names])
+    if kind == "bytes":
+        one = pa.binary()
+    for shard, columns in shards.items():
+        if kind != "bytes":
+            columns["image"] = [lists and [image and {"bytes": image} for image in lists] for lists in columns["image"]]
+        images = pa.array(columns["image"], pa.null() if shard == "c" else pa.list_(one))
+        texts = {"id": pa.array(columns["id"]), "caption": pa.array(columns["caption"])}
+        pq.write_table(pa.table(texts | {"image": images}), tmp_path / f"{shard}.parquet")
+    catalogue = open_catalogue(tmp_path)
+    expected = [red, blue, None, grey, None, None, green, None]
+    assert list(catalogue.image_sources()) == expected and catalogue.image_count == len(expected)
+    assert [catalogue.image_source(number) for number in range(len(expected))] == expected
+    with pytest.raises(IndexError):
+        catalogue.image_source(len(expected))
+    columns = catalogue.rows[["product", "image", "caption"]]
+    assert columns.to_numpy().tolist() == [
+        ["7", 0, "shoe"], ["7", 0, "red shoe"], ["7", 1, "shoe"], ["7", 1, "red shoe"], ["8", 2, "hat"],
+        ["9", 3, "belt"], ["10", 4, "bag"], ["11", 5, "tie"], ["11", 6, "tie"], ["12", 7, "sock"],
+    ]  # fmt: skip
+    assert places(catalogue)[-4:] == ["b.parquet, row 0", "b.parquet, row 1", "b.parquet, row 1", "c.parquet, row 0"]
+    images = open_images(catalogue, (32, 24), tmp_path / "cache")
+    assert images.errors == dict.fromkeys((2, 4, 5, 7), "no image bytes")
+    assert len(open_catalogue(tmp_path, image_column="image").rows) == len(columns)
+
+
 def test_an_archive_is_to_be_unpacked(tmp_path):
     path = put(tmp_path, "shop.tar.gz", b"whatever")
     with pytest.raises(InputError, match=r"shop\.tar\.gz: an archive; unpack it first: python data/prepare.py unpack"):

@@ -1,17 +1,20 @@
-"""A parquet file, or a folder of shards: images in a column of {bytes, path} or of bytes, or named in one of text.
+"""A parquet file, or a folder of shards: images in a column of {bytes, path} or of bytes, or named in one of text, one
+or a list in a row.
 
 The first is the layout of the public mirrors `ashraq/fashion-product-images-small` and `Marqo/KAGL`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.columns import LISTS, TEXT, mapped, pieces
@@ -31,6 +34,20 @@ def shards(path: Path) -> list[Path]:
 
 def matches(path: Path) -> bool:
     return bool(shards(path))
+
+
+@dataclass(frozen=True)
+class Chosen(Sequence[str]):
+    """The places of some rows."""
+
+    places: Sequence[str]
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> str:
+        return self.places[self.rows[number]]
 
 
 class Places(Sequence[str]):
@@ -82,18 +99,40 @@ def read(path: Path, image_column: str | None = None) -> Source:
     source = Source(path, pd.DataFrame(texts, index=range(len(places))), places, found=found)
     if column is None:
         source.image_folder = path if path.is_dir() else path.parent
-    else:
-        source.columns, source.images = {"image": column}, ShardImages(files, column)
-    return source
+        return source
+    source.columns, source.images = {"image": column}, ShardImages(files, column)
+    return one_row_an_image(source, list_lengths(files, column)) if is_list(kinds[column]) else source
+
+
+def one_row_an_image(source: Source, counts: np.ndarray) -> Source:
+    """The source with a row for each image of a row's list, which holds so many."""
+    rows = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    frame, places = source.frame.take(rows).reset_index(drop=True), Chosen(source.places, rows)
+    return replace(source, frame=frame, places=places, images=ListedImages(source.images, np.cumsum(counts)))
+
+
+def list_lengths(files: list[Path], column: str) -> np.ndarray:
+    """(R,) how many images each row holds, 1 for a list of none: that image is missing, as the row will be told."""
+    found = [np.zeros(0, np.int64)]
+    for file in files:
+        shard = pq.ParquetFile(file)
+        parts = [shard.schema.column(number).path for number in range(len(shard.schema))]
+        # the images' names tell, too, and are sooner read than their bytes
+        names = [part for part in parts if part.startswith(f"{column}.") and not part.endswith(".bytes")]
+        for batch in shard.iter_batches(IMAGES_AT_ONCE, columns=names[:1] or [column]):
+            images = batch.column(0)
+            none = images.null_count == len(images)  # of a type without lists, perhaps
+            found.append(np.zeros(len(images), int) if none else pc.list_value_length(images).fill_null(0).to_numpy())
+    return np.maximum(1, np.concatenate(found))
 
 
 def stored_images(kinds: dict[str, pa.DataType], asked_for: str | None) -> str | None:
     """The column that holds the images themselves, if one does."""
     if asked_for in kinds:
-        return asked_for if is_struct(kinds[asked_for]) or is_binary(kinds[asked_for]) else None
-    structs = [name for name, kind in kinds.items() if is_struct(kind)]
+        return asked_for if is_struct(item(kinds[asked_for])) or is_binary(item(kinds[asked_for])) else None
+    structs = [name for name, kind in kinds.items() if is_struct(item(kind))]
     # other bytes may be anything
-    return IMAGE if IMAGE in structs or is_binary(kinds.get(IMAGE, pa.null())) else next(iter(structs), None)
+    return IMAGE if IMAGE in structs or is_binary(item(kinds.get(IMAGE, pa.null()))) else next(iter(structs), None)
 
 
 def is_binary(kind: pa.DataType) -> bool:
@@ -112,6 +151,11 @@ def is_list(kind: pa.DataType) -> bool:
     )
 
 
+def item(kind: pa.DataType) -> pa.DataType:
+    """The type of a column's values, one by one where they stand in lists."""
+    return kind.value_type if is_list(kind) else kind
+
+
 def differ(one: pa.DataType, other: pa.DataType) -> bool:
     """Whether one is of lists and the other is not; a column without any value may become either."""
     return is_list(one) != is_list(other) and not (pa.types.is_null(one) or pa.types.is_null(other))
@@ -123,8 +167,7 @@ def read_column(files: list[Path], name: str, kind: pa.DataType) -> pd.Series:
     Raises:
         pa.ArrowInvalid: the values are no texts, and cannot be shown as such.
     """
-    inner = kind.value_type if is_list(kind) else kind
-    if pa.types.is_nested(inner) or (is_list(kind) and is_binary(inner)):
+    if pa.types.is_nested(item(kind)) or (is_list(kind) and is_binary(item(kind))):
         raise pa.ArrowInvalid("values in values")
     tables = [pq.read_table(file, columns=[name]) for file in files]
     if is_list(kind):
@@ -150,8 +193,38 @@ def as_strings(column: pd.Series) -> pd.Series:
 
 
 @dataclass(frozen=True)
+class ListedImages:
+    """The bytes of the images that stand in lists, row by row; None where they are missing, as in a list of none.
+
+    Attributes:
+        lists: of the rows.
+        ends: (R,) how many images there are up to the end of each row.
+    """
+
+    lists: "ShardImages"
+    ends: np.ndarray
+
+    @property
+    def files(self) -> list[Path]:
+        return self.lists.files
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return chain.from_iterable(map(every, self.lists))
+
+    def __getitem__(self, number: int) -> bytes | None:
+        row = int(np.searchsorted(self.ends, number, side="right"))
+        return every(self.lists[row])[number - self.ends[row]]  # counted from the end of the list
+
+
+def every(images: list | None) -> list[bytes | None]:
+    """The bytes of the images of a list."""
+    return [image["bytes"] if isinstance(image, dict) else image for image in images or [None]]
+
+
+@dataclass(frozen=True)
 class ShardImages:
-    """The bytes of the images of all files, in the order of the rows; None where they are missing."""
+    """The bytes of the images of all files, in the order of the rows; None where they are missing. Where a row holds a
+    list of images, it is found as it stands there (`ListedImages`)."""
 
     files: list[Path]
     column: str
