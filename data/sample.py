@@ -179,6 +179,8 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=2400)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.products < 1:
+        raise InputError(f"--products {options.products}: expected a number from 1 up")
     folder = make_sample(options.output, options.products, options.seed)
     table = pd.read_csv(folder / "styles.csv")
     print(

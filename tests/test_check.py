@@ -1,10 +1,12 @@
 """data/check.py: one screen about a catalogue, and a sheet of pairs."""
 
 import csv
+import re
+import warnings
 from pathlib import Path
 
 import pytest
-from catalogues import drawing
+from catalogues import drawing, tiny_catalogue
 from PIL import Image
 from tiny_runs import run_main
 
@@ -57,8 +59,44 @@ def test_the_same_seed_draws_the_same_pairs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "caption", ["\u0932\u093e\u0932 \u091c\u0942\u0924\u093e", "\u7ea2\u978b", "shoe \U0001f45f", "caf\u00e9"]
+)
+def test_letters_that_the_font_lacks_are_told_once(caption, tmp_path, monkeypatch, capsys):
+    """Hindi, Chinese and an emoji; an accented letter is there."""
+    monkeypatch.setattr(check, "SHEET", (2, 2))
+    path = tiny_catalogue(tmp_path / "shop", 30)
+    path.write_text(path.read_text().replace(" on ", f" {caption} "))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run_main(main, monkeypatch, path, "--output", tmp_path / "sheet.png")
+    boxes = "" if caption == "caf\u00e9" else " (its font lacks letters of some captions, which are boxes there)"
+    assert capsys.readouterr().out.endswith(f"4 random pairs: {tmp_path / 'sheet.png'}{boxes}\n")
+
+
+@pytest.mark.parametrize(("products", "same"), [(3, False), (60, True), (60, False)])
+def test_a_split_without_products_is_told(products, same, tmp_path, monkeypatch, capsys):
+    """Of all that have one caption those in val and test are excluded."""
+    monkeypatch.setattr(check, "SHEET", (1, 2))
+    path = tiny_catalogue(tmp_path / "shop", products)
+    if same:
+        header, *lines = path.read_text().splitlines()
+        path.write_text("\n".join([header, *(re.sub(r"[^,]+ on [^,]+", "shoe", line) for line in lines)]))
+    run_main(main, monkeypatch, path, "--output", tmp_path / "sheet.png")
+    told = re.findall(r"^  a training would stop: .*the \w+ split is empty.*$", capsys.readouterr().out, re.MULTILINE)
+    assert len(told) == (products == 3 or same)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
-    [(["nowhere.csv"], "no such file or folder"), (["--output", "sheet.jpg"], "expected the name of a .png file")],
+    [
+        (["nowhere.csv"], "no such file or folder"),
+        (["--output", "sheet.jpg"], "expected the name of a .png file"),
+        (["--output", "sheet.png", "--seed", -1], "--seed -1: expected a number from 0 to 4294967295"),
+        (
+            ["--output", "sheet.png", "--seed", 99999999999],
+            "--seed 99999999999: expected a number from 0 to 4294967295",
+        ),
+    ],
 )
 def test_bad_words(words, message, tmp_path, monkeypatch):
     words = words if words[0] != "--output" else [spoilt(tmp_path), *words]

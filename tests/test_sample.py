@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from tiny_runs import run_main
 
 from common.errors import InputError
 from data import sample
@@ -116,3 +117,10 @@ def test_command_runs_from_any_folder(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "3 drawn products" in done.stdout
     assert (tmp_path / "drawn" / "styles.csv").exists()
+
+
+@pytest.mark.parametrize("products", ["0", "-1"])
+def test_no_products_are_refused(products, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=f"^--products {products}: expected a number from 1 up$"):
+        run_main(sample.main, monkeypatch, "--output", tmp_path / "drawn", "--products", products)
+    assert not list(tmp_path.iterdir())
