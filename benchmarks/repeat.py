@@ -7,6 +7,7 @@ Options that are not listed here go to the model's train.py. Each training is a 
 --output; started again, the command goes on where it stopped, and trains nothing twice.
 """
 
+import importlib
 import json
 import statistics
 import subprocess
@@ -14,7 +15,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,8 +25,9 @@ from matplotlib import pyplot as plt
 
 from common.errors import InputError, run_script
 from common.files import write_atomically
-from common.options import ROOT
+from common.options import ROOT, EvalOptions, train_command_line
 from common.recall import CUTOFFS, DIRECTIONS
+from common.report import ledger
 
 RECALLS = [f"R@{cutoff}" for cutoff in CUTOFFS]
 
@@ -36,7 +39,7 @@ class Options:
     seeds: tuple[Annotated[int, tyro.conf.arg(metavar="SEED")], ...] = (0,)
     """Seeds, a training each."""
     vary: tuple[str, ...] = ()
-    """A hyperparameter and its values, a training each for every seed."""
+    """A hyperparameter and its values, a training each for every seed; of an on/off setting, true and false."""
     split: Literal["val", "test"] = "test"
     """Which split to evaluate on: choose on val, report test."""
     output: Path | None = None
@@ -68,9 +71,13 @@ def main() -> None:
         for value in values
         for seed in options.seeds
     ]
-    for repeat in repeats:
-        varied = [f"--{name}", *repeat.value.split()] if name else []
-        train(options, repeat, [*varied, *passed_on])
+    trainings = [
+        train_words(options, repeat, [*varied(options.model, name, repeat.value), *passed_on]) for repeat in repeats
+    ]
+    for words in trainings:
+        parse(options.model, words)
+    for words in trainings:
+        script(options.model, "train", *words)
     results = [{"value": r.value, "seed": r.seed, **evaluate(options, r)} for r in repeats]
     aggregate = output / f"aggregate-{'-'.join(filter(None, (name, options.split)))}.json"
     write_atomically(aggregate, json.dumps(results, indent=2))
@@ -89,22 +96,43 @@ def check(options: Options, name: str, values: tuple[str, ...], passed_on: list[
         raise InputError("--vary: expected the name of a hyperparameter and its different values")
     if options.record is not None and (options.vary or options.split != "test"):
         raise InputError("--record keeps figures of the test split, of one setting: leave out --vary, or --record")
+    ledger.check(EvalOptions(split=options.split, record=options.record))
     if options.picture is not None and not options.vary:
         raise InputError("--picture draws the recall by a hyperparameter: name it with --vary")
     if name in ("seed", "output", "resume", "overwrite"):
         raise InputError(f"--vary {name}: set by this script for each training; --seeds and --output choose them")
     given = {word.split("=")[0].replace("_", "-") for word in passed_on if word.startswith("--")}
-    taken = {"--seed", "--output", "--resume", "--overwrite", f"--{name}"} & given
+    taken = {"--seed", "--output", "--resume", "--overwrite", f"--{name}", f"--no-{name}"} & given
     if taken:
         raise InputError(f"{', '.join(sorted(taken))}: set by this script for each training; leave out")
 
 
-def train(options: Options, repeat: Repeat, words: list[str]) -> None:
-    """Run train.py, or let it go on with a run that was interrupted."""
+def hyperparameters(model: str) -> type:
+    return importlib.import_module(f"{model}.train").Hyperparameters
+
+
+def varied(model: str, name: str, value: str) -> list[str]:
+    """How train.py is told the value of the varied hyperparameter."""
+    if not name:
+        return []
+    if get_type_hints(hyperparameters(model)).get(name.replace("-", "_")) is not bool:
+        return [f"--{name}", *value.split()]
+    if value not in ("true", "false"):
+        raise InputError(f"--vary {name} {value}: an on/off setting, whose values are true and false")
+    return [f"--{name}" if value == "true" else f"--no-{name}"]
+
+
+def train_words(options: Options, repeat: Repeat, words: list[str]) -> list[str]:
+    """The options of a training, or of one that goes on where it was interrupted."""
     if (repeat.folder / "config.json").is_file():
         words = [*words, "--resume"]
-    seed = ["--seed", str(repeat.seed)]
-    script(options.model, "train", "--output", str(repeat.folder), "--device", options.device, *seed, *words)
+    return ["--output", str(repeat.folder), "--device", options.device, "--seed", str(repeat.seed), *words]
+
+
+def parse(model: str, words: list[str]) -> None:
+    """Let what train.py would refuse be refused at once, not after the trainings before it."""
+    with patch.object(sys, "argv", [f"{model}/train.py", *words]):
+        train_command_line(model, hyperparameters(model))
 
 
 def evaluate(options: Options, repeat: Repeat) -> dict[str, Any]:

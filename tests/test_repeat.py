@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from tiny_runs import arguments, metrics, remove_caches, use_patches
 
 import common.training
 from benchmarks import repeat
-from common.errors import run_script
+from common.errors import InputError, run_script
+from common.options import train_command_line
+from siamese.train import Hyperparameters
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 600  # seconds
@@ -109,6 +112,16 @@ def test_columns_stand_under_their_heads():
 # --- options -------------------------------------------------------------------------------------------
 
 
+def config_of(*words) -> dict:
+    """What a training with these options leaves in config.json, as far as it is read again."""
+    with pytest.MonkeyPatch.context() as typed:
+        typed.setattr(sys, "argv", ["train.py", *map(str, words)])
+        _, settings = train_command_line("siamese", Hyperparameters)
+    data = {"fingerprint": "", "options": {}}
+    return {"model": "siamese", "hyperparameters": asdict(settings), "precision": "float32", "data": data,
+            "parameters": {"total": 2, "trained": 1}}  # fmt: skip
+
+
 def called(monkeypatch, *words) -> None:
     monkeypatch.setattr(sys, "argv", ["repeat.py", *map(str, words)])
     repeat.main()
@@ -129,6 +142,12 @@ def called(monkeypatch, *words) -> None:
         ("--vary word_dim 5 7 --word_dim 6", "--word-dim: set by this script for each training; leave out"),
         ("--vary seed 1 2", "seed"),
         ("--vary output a b", "output"),
+        ("--vary margin 0.3 9", "--margin = 9.0: expected a number from 0 to 2"),
+        ("--seeds 0 -1", "--seed = -1: expected"),
+        ("--epochs 0", "--epochs = 0: expected"),
+        ("--record A", "--record A: expected small letters, digits, dots, dashes, as in siamese-0"),
+        ("--vary flip true off", "--vary flip off: an on/off setting, whose values are true and false"),
+        ("--vary flip true false --no-flip", "--no-flip: set by this script for each training; leave out"),
     ],
 )
 def test_a_contradiction_ends_in_one_message_before_anything_is_trained(words, message, tmp_path, monkeypatch, capsys):
@@ -142,7 +161,11 @@ def test_a_contradiction_ends_in_one_message_before_anything_is_trained(words, m
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("words", ["", "vgg", "siamese --seeds one", "siamese --split train"])
+@pytest.mark.parametrize(
+    "words",
+    ["", "vgg", "siamese --seeds one", "siamese --split train", "siamese --vary margni 0.3 0.5", "siamese --epochs two",
+     "siamese --vary negatives all some"],
+)  # fmt: skip
 def test_an_option_that_has_no_such_value(words, monkeypatch, capsys):
     monkeypatch.setattr(repeat, "script", lambda *_: pytest.fail("started"))
     with pytest.raises(SystemExit) as left:
@@ -160,7 +183,8 @@ def test_what_is_started(tmp_path, monkeypatch):
         folder = Path(words[words.index("--output" if name == "train" else "--run") + 1])
         started.append((model, name, folder.relative_to(tmp_path), words))
         folder.mkdir(exist_ok=True)
-        (folder / "config.json").write_text('{"parameters": {"total": 2, "trained": 1}}')
+        if name == "train":
+            (folder / "config.json").write_text(json.dumps(config_of(*words)))
         (folder / "metrics.jsonl").write_text('{"seconds": 1.5}\n{"seconds": 2.5}\n')
         if name == "eval":
             report = {key: value for key, value in result().items() if key not in ("value", "seed", "seconds")}
@@ -193,6 +217,26 @@ def test_what_is_started(tmp_path, monkeypatch):
     called(monkeypatch, "siamese", "--seeds", 4, 5, "--output", tmp_path, "--vary", "image-size", "64 48")
     resumed = {run.name: words[-1] == "--resume" for _, name, run, words in started if name == "train"}
     assert resumed == {"image-size-64 48-seed-4": True, "image-size-64 48-seed-5": False}
+
+
+def test_an_on_off_setting_is_varied(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(repeat, "script", lambda model, name, *words: started.append(words))
+    monkeypatch.setattr(repeat, "evaluate", lambda *_: result())
+    called(monkeypatch, "siamese", "--vary", "flip", "true", "false", "--output", tmp_path, "--epochs", 2)
+    assert [words[1:2] + words[6:] for words in started] == [
+        (str(tmp_path / "flip-true-seed-0"), "--flip", "--epochs", "2"),
+        (str(tmp_path / "flip-false-seed-0"), "--no-flip", "--epochs", "2"),
+    ]
+
+
+def test_a_changed_option_of_a_later_run_is_refused_before_an_earlier_one_trains(tmp_path, monkeypatch):
+    run = tmp_path / "seed-1"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(config_of("--seed", 1, "--epochs", 7)))
+    monkeypatch.setattr(repeat, "script", lambda *_: pytest.fail("started"))
+    with pytest.raises(InputError, match=rf"--epochs 8: the run in {run} was started with 7"):
+        called(monkeypatch, "siamese", "--seeds", 0, 1, "--output", tmp_path, "--epochs", 8)
 
 
 @pytest.mark.parametrize("code", [1, 2])
