@@ -206,11 +206,11 @@ def draw(results: list[dict[str, Any]], name: str, options: Options) -> None:
         line(lambda result, of=direction: result[of]["R@10"], "-o", colour, f"{words} R@10")
         line(lambda result, of=direction: result[of]["R@1"], "--s", colour, f"{words} R@1")
     line(lambda result: result["rsum"] / 2 / len(RECALLS), ":", "black", "mean of the six recalls")
-    seeds = "mean and standard deviation over" if len(options.seeds) > 1 else "no spread from"
+    what = "mean and standard deviation over" if len(options.seeds) > 1 else "one training for each value,"
     axes.set(xlabel=name.replace("-", "_"), ylabel=f"per cent, {options.split} split", ylim=(0, None))
-    axes.set_title(f"{options.model}: {seeds} {seeds_of(options)}", fontsize=10)
+    axes.set_title(f"{options.model}: {what} {seeds_of(options)}", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.picture, dpi=110)
     plt.close(figure)
