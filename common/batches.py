@@ -84,9 +84,11 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
 
 def named_by_content(catalogue: Catalogue, images: DecodedImages) -> Catalogue:
     """Call products that have neither an id nor an image file by what their image holds, wherever their rows stand."""
+    if catalogue.stored is None:
+        return catalogue
     rows = catalogue.rows
     nameless = rows["product"] == UNREAD + rows["image"].astype(TEXT)
-    if catalogue.stored is None or not nameless.any():
+    if not nameless.any():
         return catalogue
     content = pd.Series(images.digests[rows.loc[nameless, "image"]], rows.index[nameless])
     named = rows["product"].mask(nameless, mapped(content, "image {:016x}".format))

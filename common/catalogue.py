@@ -28,7 +28,7 @@ from common.containment import inside, is_file
 from common.contradictions import contradictions
 from common.errors import InputError
 from common.formats import deepfashion, fashion_gen, folder, hm, kaggle, parquet, table
-from common.formats.source import NamedImages, Source, StoredImages
+from common.formats.source import NamedImages, Source, StoredImages, whole_numbers
 from common.hashing import hashed, json_list
 
 FORMATS = (kaggle, hm, deepfashion, fashion_gen, parquet, table, folder)
@@ -190,7 +190,7 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     source.frame, frame = None, frame.reset_index(drop=True)
     attributes = {}
     for name in [name for name in frame.columns if name not in chosen.values()]:
-        column = categories(frame.pop(name))
+        column = categories(whole_numbers(frame.pop(name)))
         if (column != "").any():  # it may bear one of our own names
             taken = {*OUR_NAMES, *frame.columns, *attributes}
             attributes[free_name(f"{name} (attribute)", taken) if name in OUR_NAMES else name] = column
@@ -201,7 +201,8 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     for column, (what, change) in changes.items():
         name = left.pop(what)
         if name in frame:  # images may be stored, and there may be no id
-            result[column] = mapped(frame[name] if name in left.values() else frame.pop(name), change, "")
+            values = frame[name] if name in left.values() else frame.pop(name)
+            result[column] = mapped(whole_numbers(values) if what == "id" else values, change, "")
     result["place"] = pd.Series(found_at)
     result = pd.DataFrame(result | attributes, copy=False)
     # without an id every image is a product of its own

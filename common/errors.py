@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -23,6 +24,15 @@ class DiskFull(Exception):
     """A file that there is no space for; what was there before is as it was."""
 
 
+def output_is_closed() -> bool:
+    """Whether who read the output has closed it, as `head` does."""
+    try:
+        print(flush=True)  # to flush alone tells nothing where what did not go through is gone
+    except BrokenPipeError:
+        return True
+    return False
+
+
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main`; what is no defect of the program ends in one message without a traceback.
 
@@ -35,22 +45,22 @@ def run_script(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
+        sys.stdout.flush()  # while an error of it can still be told
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # who read the output has closed it, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (FileExistsError, NotADirectoryError) as error:
-        print(f"error: {error.filename}: a file is there in place of a folder; name another path", file=sys.stderr)
-        sys.exit(2)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and output_is_closed():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         if error.errno == errno.ENOSPC and error.filename is None:
             print("stopped: the disk is full; free some space and start again (a training: --resume)", file=sys.stderr)
             sys.exit(1)
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError) and not Path(error.filename).is_dir()
+        what = "a file is there in place of a folder; name another path" if in_the_way else error.strerror
+        print(f"error: {error.filename}: {what}", file=sys.stderr)
         sys.exit(2)
     except (TrainingStopped, DiskFull) as stopped:
         print(f"stopped: {stopped}", file=sys.stderr)

@@ -61,6 +61,9 @@ def evaluate_run(model_name: str, options: EvalOptions, sample: Callable[[], Pat
         print(f"figures written to {options.json}")
     if options.pictures is not None:
         print(f"pages written; open {pages.write(options.pictures, report, embedded, charts, lines)}")
+    if options.record is not None:
+        file = ledger.record(options.record, report, options.run, config, embedded.data.catalogue.fingerprint)
+        print(f"recorded: {file}; assets/write_results.py writes the results table from there")
 
 
 def check(options: EvalOptions) -> None:
@@ -154,7 +157,7 @@ def describe(report: dict[str, Any]) -> list[str]:
 
 
 def keep(report: dict[str, Any], embedded: Embedded, options: EvalOptions, config: dict[str, Any]) -> None:
-    """Leave the ranks and the charts in the run, and the figures in the ledger where that is asked for."""
+    """Leave the ranks and the charts in the run."""
     catalogue = embedded.data.catalogue
     try:
         if catalogue.fingerprint == config["data"]["fingerprint"]:
@@ -168,9 +171,6 @@ def keep(report: dict[str, Any], embedded: Embedded, options: EvalOptions, confi
             print(f"chart: {file}")
     except OSError as error:  # a run on a read-only disk can be evaluated all the same
         print(f"the ranks and charts are not kept in the run, it cannot be written to ({error})")
-    if options.record is not None:
-        file = ledger.record(options.record, report, options.run, config, catalogue.fingerprint)
-        print(f"recorded: {file}; assets/write_results.py writes the results table from there")
 
 
 def kept_file(embedded: Embedded, options: EvalOptions, config: dict[str, Any], name: str, suffix: str) -> Path:

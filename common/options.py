@@ -142,9 +142,8 @@ def read_config(run: Path, model: str | None) -> dict[str, Any]:
     """
     path = run / "config.json"
     if not path.is_file():
-        raise InputError(
-            f"{run}: no run there (it has no config.json); train one first with {model or 'deep_cmpl'}/train.py"
-        )
+        wanted = f"train one first with {model}/train.py" if model else "expected a folder that train.py wrote"
+        raise InputError(f"{run}: no run there (it has no config.json); {wanted}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         found = config["model"]

@@ -119,8 +119,9 @@ def bring_up_to_date(folder: Path, manifest: "Manifest | None", options: Options
         digests = {product: digest for product, digest in digests.items() if product not in added}
     elif not options.add:
         added = set()
-    elif typed["data"] != source["options"]["data"]:
-        added |= digests.keys()
+    else:
+        own = typed["data"] == source["options"]["data"]
+        added = added - digests.keys() if own else added | digests.keys()
     manifest = replace(
         manifest, run=str(encoder.run.resolve()), model=encoder.identity, data=source, added=sorted(added)
     )

@@ -282,9 +282,14 @@ def said_by(main: str, after: str = "") -> subprocess.CompletedProcess:
     )
 
 
-def test_a_reader_that_has_read_enough_gets_no_traceback():
-    done = said_by("print('line\\n' * 10**6)", "| head -n 1")
-    assert (done.stdout, done.stderr) == ("line\n", "")
+@pytest.mark.parametrize("lines", [3, 300, 10**6])
+def test_a_reader_that_has_read_enough_gets_no_traceback(lines):
+    done = said_by(f"for _ in range({lines}): print('a line of letters')", "| true")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_another_pipe_that_breaks_is_no_matter_of_the_reader():
+    assert "BrokenPipeError" in said_by("raise BrokenPipeError(32, 'of a worker')").stderr
 
 
 def test_letters_that_a_terminal_lacks_end_nothing():

@@ -191,6 +191,10 @@ def test_without_a_name_what_was_added_stays(built, run, catalogue, tmp_path, mo
     assert_same(contents(folder), {key: before[key] for key in before.keys() - {"1001", "3000"}})
     build(monkeypatch, run, fewer, folder, "--add")
     assert read_manifest(folder).added == ["1003", "3001"], "its own catalogue is no addition"
+    own = pd.read_csv(catalogue, dtype=str)
+    own[own["id"] != "1001"].to_csv(fewer, index=False)
+    build(monkeypatch, run, fewer, folder, "--add")
+    assert read_manifest(folder).added == ["3001"], "what it holds again is its own again"
     build(monkeypatch, run, catalogue, folder)
     assert "--add brought" not in capsys.readouterr().out and contents(folder).keys() == contents(built).keys()
     assert read_manifest(folder).added == []

@@ -13,7 +13,7 @@ from pathlib import Path
 from common.account import examples
 from common.columns import clean, table_of
 from common.errors import InputError
-from common.formats.source import Lines, Source, whole_numbers
+from common.formats.source import Lines, Source
 
 WORKBOOKS = (".xlsx", ".xls")
 """Taken for tables, so that their user is told how to make one of them."""
@@ -46,8 +46,6 @@ def read(path: Path) -> Source:
         delimiter = find_delimiter(path, encoding)
         source = read_delimited(path, encoding, delimiter)
         source.found.insert(0, f"delimiter {delimiter!r}, encoding {its_name}")
-    for name in source.frame:
-        source.frame[name] = whole_numbers(source.frame[name])
     return source
 
 
@@ -117,7 +115,9 @@ def read_delimited(path: Path, encoding: str, delimiter: str) -> Source:
     with path.open(encoding=encoding, newline="") as text:
         first = text.readline()
         reader = parse(chain(["\n" if ANNOUNCEMENT.fullmatch(first) else first], text), delimiter)
-        header = [name.strip() for name in next(filled(reader))]
+        header = [name.strip() for name in next(filled(reader), [])]
+        if not header:
+            raise InputError(f"{path}: no header line; expected one, and a line a product")
         if header[-1].endswith(END):
             raise InputError(f"{path}: the header opens a quote and never closes it; close or remove it")
         header = [name or f"column {number}" for number, name in enumerate(header, start=1)]
