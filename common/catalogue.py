@@ -152,6 +152,8 @@ def read_source(path: Path, caption: str | None, image_column: str | None) -> So
         raise InputError(
             f"{path}: --caption {caption} is for the Kaggle layout (styles.csv); use --caption-column NAME"
         )
+    if reader is None and path.suffix.lower() in (".xlsx", ".xls"):
+        raise InputError(f"{path}: an Excel workbook; save it as CSV (UTF-8)")
     if reader is None and path.name.lower().endswith(ARCHIVES):
         raise InputError(f"{path}: an archive; unpack it first: python data/prepare.py unpack {path} --output FOLDER")
     if reader is None:

@@ -20,7 +20,7 @@ AT_ONCE = 2**16
 
 
 def in_pieces(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """An array in pieces of so many rows, the last one shorter."""
+    """An array in pieces of so many rows, the last one shorter; at least one piece, as `np.concatenate` wants it."""
     return np.array_split(rows, range(size, len(rows), size))
 
 

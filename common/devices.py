@@ -87,7 +87,7 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
 
 
 def precision_name(precision: torch.dtype) -> str:
-    """ "float32" or "bfloat16"."""
+    """The precision as config.json has it, "float32" or "bfloat16"."""
     return str(precision).removeprefix("torch.")
 
 

@@ -197,7 +197,7 @@ def write(member: Member, output: Path, folders: set[Path], done: Unpacked) -> N
 def find_catalogue(files: list[Path], output: Path) -> Path | None:
     """The catalogue among files that were unpacked below a folder, if there is one: the one least deep."""
     folders = {folder for file in files for folder in file.parents if folder.is_relative_to(output)}
-    tables = [file for file in files if table.matches(file) and file.suffix.lower() not in table.WORKBOOKS]
+    tables = [file for file in files if table.matches(file)]
     candidates = sorted([*folders, *tables], key=lambda path: (len(path.parts), path))
     readers = [reader for reader in FORMATS if reader is not captioned]
     if found := next((path for path in candidates if any(reader.matches(path) for reader in readers)), None):

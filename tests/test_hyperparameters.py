@@ -131,6 +131,8 @@ def test_other_ways_to_write_a_line(tmp_path, line):
     ("key", "line", "message"),
     [
         ("epochs", "epoch = 10", "unknown hyperparameter 'epoch'; the nearest valid one is 'epochs'"),
+        ("epochs", "EPOCHS = 10", "unknown hyperparameter 'EPOCHS'; the nearest valid one is 'epochs'"),
+        ("seed", "seed.a = 1", "seed = {'a': 1}: expected a value of type int"),
         ("zzz", "zzz = 1", "unknown hyperparameter 'zzz'; the nearest valid one is "),
         ("epochs", 'epochs = "10"', "epochs = '10': expected a value of type int"),
         ("epochs", "epochs = 1.5", "epochs = 1.5: expected a value of type int"),

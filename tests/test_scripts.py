@@ -365,6 +365,7 @@ def test_a_mistake_in_training_another_model(model, words, parts, folder, data, 
         (["--run", "nothing"], ["nothing: no run there", "train one first with deep_cmpl/train.py"]),
         (["--data", "nowhere"], ["nowhere: no such file or folder"]),
         (["--relevance", "nowhere.json"], ["--relevance nowhere.json: cannot be read"]),
+        (["--json", "uncaptioned.csv/x.json"], ["--json uncaptioned.csv/x.json: cannot be written there"]),
     ],
 )
 def test_a_mistake_in_evaluation_ends_in_one_message(words, parts, folder, finished, capsys):

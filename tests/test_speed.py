@@ -11,7 +11,7 @@ from torch import nn
 
 import common.speed
 import common.training
-from common.devices import encoding_in, evaluation_precision
+from common.devices import choose_device, encoding_in, evaluation_precision
 from common.errors import InputError, TrainingStopped
 from common.image_encoders import build_image_encoder
 from common.speed import compile_image_encoder, fastest_precision
@@ -192,3 +192,8 @@ def test_the_default_measures_nothing(patches, data, tmp_path, monkeypatch):
 )
 def test_a_run_is_evaluated_in_its_precision_but_for_the_default_of_a_gpu_on_a_cpu(setting, recorded, device, expected):
     assert evaluation_precision(setting, recorded, torch.device(device)) is expected
+
+
+def test_a_cpu_is_the_cpu_whatever_its_number():
+    """torch knows of several, what reads weights does not."""
+    assert choose_device("cpu:1") == CPU

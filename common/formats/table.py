@@ -15,11 +15,9 @@ from common.columns import clean, table_of
 from common.errors import InputError
 from common.formats.source import Lines, Source
 
-WORKBOOKS = (".xlsx", ".xls")
-"""Taken for tables, so that their user is told how to make one of them."""
-SUFFIXES = (".csv", ".tsv", ".jsonl", *WORKBOOKS)
+SUFFIXES = (".csv", ".tsv", ".jsonl")
 WORKBOOK_STARTS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
-"""The first bytes of the two kinds, whatever the file is called."""
+"""The first bytes of .xlsx and .xls, whatever the file is called."""
 DELIMITERS = (",", "\t", ";", "|")
 ANNOUNCEMENT = re.compile(r'"?sep=([^\w\s"]|\t)"?[\r\n]*')
 """A first line that Excel writes or asks for, as "sep=;": no header, but the delimiter of the rest."""
@@ -35,8 +33,9 @@ def read(path: Path) -> Source:
     """Read a table; every line that is no proper row is reported with its number.
 
     Raises:
-        InputError: the file is empty or an Excel workbook, its encoding is neither UTF-8 nor Windows-1252, a column
-            name occurs twice, a quote is never closed, or no line of a .jsonl file is a JSON object.
+        InputError: the file is empty, has no header or is an Excel workbook, its encoding is neither UTF-8 nor
+            Windows-1252, a column name occurs twice, a quote is never closed, or no line of a .jsonl file is a JSON
+            object.
     """
     encoding, its_name = find_encoding(path)
     if path.suffix.lower() == ".jsonl":
