@@ -47,7 +47,7 @@ def main() -> None:
     figure.subplots_adjust(left=0.01, right=0.99, top=0.96, bottom=0.04, wspace=0.05, hspace=0.3)
     for axes, query in zip(grid, chosen.tolist(), strict=True):
         for place, (cell, image) in enumerate(zip(axes, sim[query].topk(COLUMNS).indices.tolist(), strict=True)):
-            path = embedded.data.catalogue.image_paths[gallery.images[image]]
+            path = embedded.data.catalogue.images[gallery.images[image]]
             cell.imshow(plt.imread(path))
             cell.set(xticks=[], yticks=[])
             hit = (query, image) in relevant

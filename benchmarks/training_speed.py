@@ -76,8 +76,8 @@ class OrdinaryImages(Dataset):
     def __init__(self, session: Session) -> None:
         size, shift = session.settings.image_size, session.settings.shift
         wanted = set(session.train.image.tolist())
-        sources = session.data.catalogue.image_sources()
-        self.sources = {number: source for number, source in enumerate(sources) if number in wanted}
+        images = enumerate(session.data.catalogue.images)
+        self.sources = {number: source for number, source in images if number in wanted}
         self.image = session.train.image
         self.transform = transforms.Compose([
             transforms.Resize(size), transforms.RandomHorizontalFlip(), transforms.RandomAffine(0, (shift, shift)),

@@ -15,6 +15,7 @@ from common.catalogue import REPEATED, UNREAD, Catalogue, open_catalogue, repeat
 from common.columns import TEXT, Part, distinct, first_equal, hashes, mapped
 from common.devices import send
 from common.errors import InputError
+from common.formats.source import NamedImages
 from common.images import DecodedImages, ImageFiles, open_images
 from common.near_duplicates import photographs
 from common.options import CatalogueOptions
@@ -84,7 +85,7 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
 
 def named_by_content(catalogue: Catalogue, images: DecodedImages) -> Catalogue:
     """Call products that have neither an id nor an image file by what their image holds, wherever their rows stand."""
-    if catalogue.stored is None:
+    if isinstance(catalogue.images, NamedImages):
         return catalogue
     rows = catalogue.rows
     nameless = rows["product"] == UNREAD + rows["image"].astype(TEXT)

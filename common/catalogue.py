@@ -1,7 +1,7 @@
 """A catalogue: products, their images, captions and attributes."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -56,8 +56,7 @@ class Catalogue:
         places: where the rows stand in the file, in words.
         attributes: names of the attribute columns.
         fingerprint: changes when an id, a caption, an attribute or the name or size of an image does.
-        image_paths: the file of each image; empty where they are no files of their own.
-        stored: the images that are no files of their own; `image` is then an index into them.
+        images: the file of each image, or the bytes where it is no file of its own (None where it is missing).
         report: what was found, and what was left out for which reason.
     """
 
@@ -66,26 +65,12 @@ class Catalogue:
     places: Sequence[str]
     attributes: list[str]
     fingerprint: str
-    image_paths: Sequence[Path]
-    stored: StoredImages | None
-    image_count: int
+    images: NamedImages | StoredImages
     report: Report
-
-    def image_sources(self) -> Iterator[Path | bytes | None]:
-        """The file or the bytes of every image, in the order of the image index."""
-        return iter(self.image_paths if self.stored is None else self.stored)
-
-    def image_source(self, number: int) -> Path | bytes | None:
-        """The file or the bytes of one image."""
-        return (self.image_paths if self.stored is None else self.stored)[number]
-
-    def image_files(self) -> Sequence[Path]:
-        """The files that hold the images."""
-        return self.image_paths if self.stored is None else self.stored.files
 
     def image_state(self) -> str:
         """A hash of the names, sizes and times of the image files: it changes when an image may have."""
-        states = ((str(file), file.stat()) for file in self.image_files())
+        states = ((str(file), file.stat()) for file in self.images.files)
         return hashed(json_list((name, state.st_size, state.st_mtime_ns) for name, state in states))
 
     def without(self, unusable: pd.Series, reason: str) -> "Catalogue":
@@ -123,8 +108,7 @@ def open_catalogue(
     report.found.append("columns: " + ", ".join(f"{what} = {name or '(none)'}" for what, name in chosen.items()))
 
     table_rows, attributes = tidy(source, chosen)
-    count = len(source.places)  # of images, too, where they are stored: one a row
-    catalogue = Catalogue(path, table_rows, source.places, attributes, "", [], source.images, count, report)
+    catalogue = Catalogue(path, table_rows, source.places, attributes, "", source.images, report)
     del table_rows
     catalogue = catalogue.without(catalogue.rows["caption"] == "", "no caption")
     folder = Path(image_root).expanduser() if image_root else source.image_folder
@@ -132,7 +116,8 @@ def open_catalogue(
         raise InputError(
             f"{folder}: a link out of the catalogue; if its images may be read, say so: --image-root {folder.resolve()}"
         )
-    catalogue = link_images(catalogue, folder)
+    if source.images is None:
+        catalogue = link_images(catalogue, folder)
     catalogue = catalogue.without(repeated(catalogue.rows), REPEATED)
     if strict:
         report.refuse_unusable(path)
@@ -215,10 +200,8 @@ def tidy(source: Source, chosen: dict[str, str | None]) -> tuple[pd.DataFrame, l
     return result, list(attributes)
 
 
-def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
+def link_images(catalogue: Catalogue, folder: Path) -> Catalogue:
     """Replace the file names in `rows["image"]` by indices into the distinct files that exist."""
-    if catalogue.stored is not None:
-        return catalogue
     catalogue = catalogue.without(catalogue.rows["image"] == "", "no image named")
     is_url = catalogue.rows["image"].str.match(r"https?://", case=False)
     catalogue = catalogue.without(is_url.astype(bool), "the image is a URL; data/prepare.py urls downloads it")
@@ -240,7 +223,7 @@ def link_images(catalogue: Catalogue, folder: Path | None) -> Catalogue:
         )
     catalogue, files = only(~missing, catalogue, files, "the image file does not exist")
     give_back_freed_memory()
-    return replace(catalogue, image_paths=files, image_count=len(files))
+    return replace(catalogue, images=files)
 
 
 def numbered(catalogue: Catalogue, folder: Path) -> tuple[Catalogue, NamedImages]:
@@ -286,7 +269,7 @@ def remark_on_defects(catalogue: Catalogue) -> None:
 
 def fingerprint(catalogue: Catalogue) -> str:
     """A hash of the rows and of the names and sizes of the images, the same wherever the data lies."""
-    sizes = json_list((file.name, file.stat().st_size) for file in catalogue.image_files())
+    sizes = json_list((file.name, file.stat().st_size) for file in catalogue.images.files)
     columns = ["product", "image", "caption", *catalogue.attributes]
     table_rows = catalogue.rows[columns]
     lists = (row for piece in pieces(len(table_rows)) for row in table_rows.iloc[piece].to_numpy(object).tolist())

@@ -97,7 +97,7 @@ def open_images(
 
 def fits_on_disk(catalogue: Catalogue, size: tuple[int, int], folder: Path) -> bool:
     """Whether the cache would fit; prints so when it would not."""
-    needed, free = catalogue.image_count * math.prod(size) * 3, shutil.disk_usage(folder).free
+    needed, free = len(catalogue.images) * math.prod(size) * 3, shutil.disk_usage(folder).free
     fits = needed <= LARGEST_SHARE * free
     if not fits:
         print(f"images: a cache of {needed / 1e9:,.1f} GB would not fit in {folder}, {free / 1e9:,.1f} GB are free")
@@ -122,7 +122,7 @@ class ImageFiles:
     def __init__(self, catalogue: Catalogue, size: tuple[int, int], errors: dict[int, str]) -> None:
         self.catalogue = catalogue
         self.errors = errors
-        self.shape = (catalogue.image_count, *size, 3)
+        self.shape = (len(catalogue.images), *size, 3)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -135,7 +135,7 @@ class ImageFiles:
         """
         if np.ndim(which) > 0:
             return np.stack([self[number] for number in which])
-        source = self.catalogue.image_source(int(which))
+        source = self.catalogue.images[int(which)]
         pixels, _, found = read_image(source, self.shape[1:3])
         if isinstance(found, str) and int(which) not in self.errors:
             name = source if isinstance(source, Path) else f"image {which} of {self.catalogue.path}"
@@ -155,8 +155,8 @@ def load_cache(pixels_file: Path, facts_file: Path) -> DecodedImages:
 
 def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, facts_file: Path) -> None:
     """Decode every image on all cores into `pixels_file`, through temporary files."""
-    digests, errors, sizes = np.zeros(catalogue.image_count, dtype=np.uint64), {}, Counter()
-    shape = (catalogue.image_count, *size, 3)
+    digests, errors, sizes = np.zeros(len(catalogue.images), dtype=np.uint64), {}, Counter()
+    shape = (len(catalogue.images), *size, 3)
     with replacing(pixels_file, math.prod(shape)) as part:
         with part.open("wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -164,8 +164,8 @@ def build_cache(catalogue: Catalogue, size: tuple[int, int], pixels_file: Path, 
             start = file.tell()
             reserve(file, start + math.prod(shape))
         to_part = partial(read_into, part, start, size)
-        count, sources = catalogue.image_count, enumerate(catalogue.image_sources())
-        with closing(on_all_cores(to_part, sources, count)) as read:
+        count = len(catalogue.images)
+        with closing(on_all_cores(to_part, enumerate(catalogue.images), count)) as read:
             bar = tqdm(read, f"decoding images to {size[0]}x{size[1]}", count, unit="image")
             for number, (image_digest, found) in enumerate(bar):
                 digests[number] = image_digest

@@ -101,7 +101,7 @@ def figure_lines(figures: dict[str, Any]) -> list[str]:
 
 def save_pictures(catalogue: Catalogue, wanted: set[int], folder: Path) -> None:
     """Write the wanted images as `<image number>.jpg`, on white."""
-    sources = tqdm(catalogue.image_sources(), "drawing the page", catalogue.image_count, unit="image")
+    sources = tqdm(catalogue.images, "drawing the page", unit="image")
     for number, source in enumerate(sources):
         if number in wanted and source is not None:
             content = source if isinstance(source, bytes) else source.read_bytes()

@@ -92,7 +92,7 @@ def draw_sheet(data: "Data", seed: int, file: Path) -> tuple[int, bool]:
     for axis in axes.flat:
         axis.axis("off")
     for axis, row in zip(axes.flat, chosen.itertuples(), strict=False):
-        pixels, _, _ = read_image(catalogue.image_source(row.image), PICTURE_SIZE)
+        pixels, _, _ = read_image(catalogue.images[row.image], PICTURE_SIZE)
         axis.imshow(pixels)
         caption = textwrap.fill(textwrap.shorten(row.caption, 90, placeholder=" ..."), 24)
         axis.set_title(f"{data.splits.of_row[row.Index]}: {caption}", fontsize=8, wrap=True, parse_math=False)

@@ -46,7 +46,7 @@ def segment_of(rows: pd.DataFrame, data: Data, encoder: Encoder, digests: dict[s
     })  # fmt: skip
     images = rows.drop_duplicates(["product", "image"])[["product", "image"]]
     texts = rows[~pd.DataFrame({"of": rows["product"], "text": rows["caption"].map(fold)}).duplicated()]
-    pictures = [thumbnail(catalogue.image_source(image)) for image in images["image"]]
+    pictures = [thumbnail(catalogue.images[image]) for image in images["image"]]
     return Segment(
         products,
         images[["product"]].assign(thumbnail=pictures),

@@ -53,7 +53,7 @@ def places(catalogue: Catalogue) -> list[str]:
 def pairs(catalogue: Catalogue) -> list[tuple[str, str]]:
     """(file name, caption) of each row"""
     return [
-        (catalogue.image_paths[i].name, caption)
+        (catalogue.images[i].name, caption)
         for i, caption in catalogue.rows[["image", "caption"]].itertuples(index=False)
     ]
 
@@ -71,9 +71,9 @@ def test_three_kinds_hold_the_same_products(tmp_path, tiny_catalogue, kind):
     reference = open_catalogue(tiny_catalogue(tmp_path / "reference", products=12))
     columns = ["product", "image", "caption"]
     pd.testing.assert_frame_equal(catalogue.rows[columns], reference.rows[columns])
-    assert catalogue.image_count == 12 and not catalogue.report.unusable
-    contents = [source if isinstance(source, bytes) else source.read_bytes() for source in catalogue.image_sources()]
-    assert contents == [path.read_bytes() for path in reference.image_paths]
+    assert len(catalogue.images) == 12 and not catalogue.report.unusable
+    contents = [source if isinstance(source, bytes) else source.read_bytes() for source in catalogue.images]
+    assert contents == [path.read_bytes() for path in reference.images]
 
 
 def test_kaggle_attributes_and_line_numbers(tmp_path):
@@ -110,7 +110,7 @@ def test_folder_of_shards_is_read_in_the_order_of_names(tmp_path):
     write_parquet(tmp_path / "data-00000.parquet", rows[:2])
     catalogue = open_catalogue(tmp_path)
     assert list(catalogue.rows["product"]) == ["0", "1", "2"]
-    assert list(catalogue.image_sources()) == images
+    assert list(catalogue.images) == images
     expected = ["data-00000.parquet, row 0", "data-00000.parquet, row 1", "data-00001.parquet, row 0"]
     assert places(catalogue) == expected and len(catalogue.places) == 3
 
@@ -127,7 +127,7 @@ def test_parquet_row_without_image_keeps_its_place_among_the_images(tmp_path):
     image = {"bytes": PICTURE, "path": None}
     rows = [{"id": n, "text": f"t{n}", "image": None if n == 0 else image} for n in range(2)]
     catalogue = open_catalogue(write_parquet(tmp_path / "gap.parquet", rows))
-    assert list(catalogue.image_sources()) == [None, PICTURE]
+    assert list(catalogue.images) == [None, PICTURE]
 
 
 def test_stored_images_without_an_id_are_called_by_what_they_hold(tmp_path):
@@ -274,7 +274,7 @@ def test_image_paths_of_windows(tmp_path):
     asked = [*names, "..\\outside.jpg", "img\\none.jpg", "C:\\shop\\1.jpg"]
     text = "image,caption\n" + "".join(f"{name},caption {number}\n" for number, name in enumerate(asked))
     catalogue = open_catalogue(put(tmp_path, "shop.csv", text))
-    assert [catalogue.image_paths[image] for image in catalogue.rows["image"]] == [
+    assert [catalogue.images[image] for image in catalogue.rows["image"]] == [
         tmp_path / file for file in names.values()
     ]
     assert left_out(catalogue) == {
@@ -316,7 +316,7 @@ def test_images_and_captions_of_one_product(tmp_path):
     text = "id,image,caption\n1,a.jpg,red\n1,a.jpg,scarlet\n1,b.jpg,red\n2,c.jpg,blue\n"
     catalogue = open_catalogue(put(tmp_path, "shop.csv", text))
     assert list(catalogue.rows["product"]) == ["1", "1", "1", "2"]
-    assert list(catalogue.rows["image"]) == [0, 0, 1, 2] and catalogue.image_count == 3
+    assert list(catalogue.rows["image"]) == [0, 0, 1, 2] and len(catalogue.images) == 3
 
 
 @pytest.mark.parametrize("text", ["image,caption\na.jpg,x\na.jpg,y\nb.jpg,x\n",
@@ -557,7 +557,7 @@ def test_parquet_with_images_by_name_by_bytes_or_under_another_name(tmp_path, ki
     assert [catalogue.places[place] for place in kept["place"]] == [
         "0.parquet, row 0", "0.parquet, row 0", "0.parquet, row 1",
     ]  # fmt: skip
-    assert catalogue.image_source(1) == (tmp_path / "images" / "1.jpg" if kind == "names" else contents[1])
+    assert catalogue.images[1] == (tmp_path / "images" / "1.jpg" if kind == "names" else contents[1])
     red, blue = images.pixels[:2].reshape(2, -1, 3).mean(axis=1)
     assert red[0] > blue[0] and blue[2] > red[2]
 
@@ -571,7 +571,7 @@ def test_lists_of_images_and_captions_are_all_their_pairs(tmp_path):
     ]
     path = put(tmp_path, "shop.jsonl", "\n".join(map(json.dumps, rows)))
     catalogue = open_catalogue(path)
-    found = catalogue.rows.assign(file=[catalogue.image_paths[image].name for image in catalogue.rows["image"]])
+    found = catalogue.rows.assign(file=[catalogue.images[image].name for image in catalogue.rows["image"]])
     assert found[["product", "file", "caption", "colours"]].astype(str).to_numpy().tolist() == [
         ["7", "a.jpg", "red shoe", "red, blue"], ["7", "a.jpg", "shoe", "red, blue"],
         ["7", "b.jpg", "red shoe", "red, blue"], ["7", "b.jpg", "shoe", "red, blue"],
@@ -609,10 +609,10 @@ def test_lists_of_stored_images_and_of_captions_are_all_their_pairs(kind, tmp_pa
         pq.write_table(pa.table(texts | {"image": images}), tmp_path / f"{shard}.parquet")
     catalogue = open_catalogue(tmp_path)
     expected = [red, blue, None, grey, None, None, green, None]
-    assert list(catalogue.image_sources()) == expected and catalogue.image_count == len(expected)
-    assert [catalogue.image_source(number) for number in range(len(expected))] == expected
+    assert list(catalogue.images) == expected and len(catalogue.images) == len(expected)
+    assert [catalogue.images[number] for number in range(len(expected))] == expected
     with pytest.raises(IndexError):
-        catalogue.image_source(len(expected))
+        catalogue.images[len(expected)]
     columns = catalogue.rows[["product", "image", "caption"]]
     assert columns.to_numpy().tolist() == [
         ["7", 0, "shoe"], ["7", 0, "red shoe"], ["7", 1, "shoe"], ["7", 1, "red shoe"], ["8", 2, "hat"],
@@ -664,7 +664,7 @@ def test_lists_in_some_shards(tags, expected, tmp_path):
 
 def test_real_parquet(fashion_data):
     catalogue = open_catalogue(fashion_data / "fashion-product-images-small.parquet", strict=True)
-    assert len(catalogue.rows) == catalogue.rows["product"].nunique() == catalogue.image_count == 41_323
+    assert len(catalogue.rows) == catalogue.rows["product"].nunique() == len(catalogue.images) == 41_323
     assert (catalogue.rows[catalogue.attributes] != "").all(axis=None) and catalogue.rows["year"].str.len().eq(4).all()
     assert catalogue.report.lines()[2:] == [
         "kept 17,519 rows share their caption with another product",
@@ -703,7 +703,7 @@ def test_the_same_products_from_a_folder_and_from_parquet(fashion_data, real_fol
 def test_real_kaggle_folder(real_folder):
     folder = real_folder
     catalogue = open_catalogue(folder)
-    assert len(catalogue.rows) == catalogue.image_count == 9_003
+    assert len(catalogue.rows) == len(catalogue.images) == 9_003
     assert left_out(catalogue) == {"the image file does not exist": [f"line {line}" for line in range(9005, 9011)]}
     (folder / "images" / "3428.jpg").write_bytes(PICTURE)
     row = open_catalogue(folder).rows.iloc[-1]

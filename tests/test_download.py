@@ -315,7 +315,7 @@ def test_indian_fashion_end_to_end(server, tmp_path, monkeypatch, capsys):
     assert "34 rows, 32 distinct URLs" in out and "31 rows with an image, 30 images" in out
     assert "left out 1: no URL in 'link'" in out and "left out 1: HTTP 404 (line 33)" in out
     catalogue = open_catalogue(output / "catalogue.csv")
-    assert len(catalogue.rows) == 31 and catalogue.image_count == 30 and catalogue.report.unusable == {}
+    assert len(catalogue.rows) == 31 and len(catalogue.images) == 30 and catalogue.report.unusable == {}
     assert catalogue.rows["caption"].iloc[30] == "the first again, in other words"
     assert catalogue.rows["image"].iloc[30] == catalogue.rows["image"].iloc[0], "one file for one URL"
     failed = pd.read_csv(output / "not-downloaded.csv")

@@ -254,11 +254,11 @@ def replace_image(file, content: bytes) -> None:
 def test_an_image_of_another_content_and_the_same_name_and_size(own_data, tmp_path):
     session = opened(own_data, tmp_path / "run")
     before = precompute_features(session, towers())
-    files = sorted(session.data.catalogue.image_paths, key=lambda file: -file.stat().st_size)
+    files = sorted(session.data.catalogue.images, key=lambda file: -file.stat().st_size)
     replace_image(files[0], drawing("red", "disc", "white"))
     session = opened(own_data, tmp_path / "other")
     assert computed(session, towers()) == (len(session.images), 0)
-    number = session.data.catalogue.image_paths.index(files[0])
+    number = session.data.catalogue.images.index(files[0])
     different = (precompute_features(session, towers()).images != before.images).any(1)
     assert different.nonzero()[0].tolist() == [number]
 
@@ -267,7 +267,7 @@ def test_an_image_that_was_only_touched(own_data, tmp_path):
     """Its pixels are decoded again, and turn out to be the same."""
     session = opened(own_data, tmp_path / "run")
     precompute_features(session, towers())
-    file = session.data.catalogue.image_paths[0]
+    file = session.data.catalogue.images[0]
     os.utime(file, ns=(1, 1))
     assert computed(opened(own_data, tmp_path / "other"), towers()) == (0, 0)
 
@@ -416,7 +416,7 @@ def test_features_and_decoded_images_lie_side_by_side(own_data, kept, tmp_path, 
     features = names(kept)
     open_images(session.data.catalogue, (32, 24), kept)
     pixels = set(names(kept)) - set(features)
-    os.utime(session.data.catalogue.image_paths[0], ns=(1, 1))
+    os.utime(session.data.catalogue.images[0], ns=(1, 1))
     open_images(session.data.catalogue, (32, 24), kept)  # another state of the images
     assert set(features) <= set(names(kept)) and not pixels & set(names(kept))
     pixels = set(names(kept)) - set(features)

@@ -539,7 +539,7 @@ def test_no_row_is_used_and_rejected_and_no_group_crosses(table, four_images):
     blank = sum(not any(cell.strip() for cell in row) for row in table)  # as an empty line is
     assert len(used) + len(rejected) == len(table) - blank == len(set(used)) + len(set(rejected))
     rows = catalogue.rows
-    splits = split_catalogue(rows, np.arange(catalogue.image_count))
+    splits = split_catalogue(rows, np.arange(len(catalogue.images)))
     assert sum(len(splits.rows(name)) for name in (*SPLITS, "excluded")) == len(rows)
     used = rows.assign(split=list(splits.of_row)).query("split != 'excluded'")
     for thing in ("product", "image", "caption"):

@@ -135,7 +135,7 @@ def test_a_data_set_is_fetched_at_one_commit_and_not_twice(hub, tmp_path, monkey
         and f"checked; use it with --data {folder / 'data'}" in done.stdout
     )
     catalogue = open_catalogue(folder / "data")
-    assert len(catalogue.rows) == 100 and len(catalogue.stored.files) == 2
+    assert len(catalogue.rows) == 100 and len(catalogue.images.files) == 2
     use_patches(monkeypatch)
     run = train(monkeypatch, folder / "data", tmp_path / "run", epochs=1)
     assert evaluate(monkeypatch, run, "--split", "all")["gallery"]["products"] == 60

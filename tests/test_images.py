@@ -196,7 +196,7 @@ def same(first: DecodedImages, second: DecodedImages) -> bool:
 
 def test_cache_holds_what_decoding_gives(path, opened):
     found = opened()
-    files = open_catalogue(path).image_paths
+    files = open_catalogue(path).images
     expected = np.stack([decode(file.read_bytes(), SIZE)[0] for file in files])
     np.testing.assert_array_equal(found.pixels, expected)
     assert found.pixels.shape == (20, 16, 12, 3) and found.pixels.dtype == np.uint8

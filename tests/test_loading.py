@@ -64,7 +64,7 @@ def test_files_give_what_the_cache_holds(kind, parquet, data, tmp_path):
 
 def test_beyond_the_disk_files_are_decoded_on_the_fly_and_it_says_so(data, tmp_path, monkeypatch, capsys):
     catalogue, real_usage = open_catalogue(data), common.images.shutil.disk_usage
-    needed = catalogue.image_count * 32 * 24 * 3
+    needed = len(catalogue.images) * 32 * 24 * 3
     monkeypatch.setattr(
         common.images.shutil, "disk_usage", lambda folder: real_usage(folder)._replace(free=int(needed * 1.05))
     )

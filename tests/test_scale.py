@@ -114,7 +114,7 @@ def test_a_table_that_is_read_in_pieces_is_the_same(tmp_path, tiny_catalogue, mo
     pieces = open_catalogue(path)
     assert pieces.fingerprint == whole.fingerprint and pieces.report == whole.report
     pd.testing.assert_frame_equal(pieces.rows, whole.rows)
-    assert list(pieces.image_paths) == list(whole.image_paths) and len(whole.image_paths) == 9
+    assert list(pieces.images) == list(whole.images) and len(whole.images) == 9
     assert list(pieces.places) == list(whole.places)
 
 
@@ -146,8 +146,8 @@ def test_the_numbers_of_images_skip_those_that_cannot_be_used(tmp_path):
     names = ["a", "gone", "../outside", "b", "a", "gone"]
     (shop / "shop.csv").write_text("image,caption\n" + "".join(f"{x}.jpg,text {n}\n" for n, x in enumerate(names)))
     catalogue = open_catalogue(shop / "shop.csv")
-    assert [catalogue.image_source(image).name for image in catalogue.rows["image"]] == ["a.jpg", "b.jpg", "a.jpg"]
-    assert list(catalogue.image_paths) == [shop / "a.jpg", shop / "b.jpg"] and catalogue.image_count == 2
+    assert [catalogue.images[image].name for image in catalogue.rows["image"]] == ["a.jpg", "b.jpg", "a.jpg"]
+    assert list(catalogue.images) == [shop / "a.jpg", shop / "b.jpg"] and len(catalogue.images) == 2
     assert catalogue.report.unusable == {
         f"the image lies outside {shop}; --image-root DIR names another folder": ["line 4"],
         "the image file does not exist": ["line 3", "line 7"],
@@ -164,7 +164,7 @@ def test_the_digest_of_an_array_is_that_of_its_values_shape_and_type():
 def test_the_fingerprint_is_that_of_the_whole_table_at_once(tmp_path, tiny_catalogue, monkeypatch):
     monkeypatch.setattr("common.hashing.AT_ONCE", 3)
     catalogue = open_catalogue(tiny_catalogue(tmp_path, products=10))
-    sizes = [(file.name, file.stat().st_size) for file in catalogue.image_paths]
+    sizes = [(file.name, file.stat().st_size) for file in catalogue.images]
     columns = ["product", "image", "caption", *catalogue.attributes]
     whole = json.dumps([sizes, columns, catalogue.rows[columns].to_numpy(object).tolist()])
     assert catalogue.fingerprint == blake2b(whole.encode(), digest_size=8).hexdigest()

@@ -48,7 +48,7 @@ def read(path: Path) -> Source:
     frame = pd.concat(parts, ignore_index=True)
     columns = {"image": IMAGE, "caption": "description", "id": "productID"}
     found = [f"Fashion-Gen, {len(files)} file{'s' * (len(files) > 1)}"]
-    return Source(path, frame, places, found=found, columns=columns, images=StackedImages(files))
+    return Source(path, frame, places, found=found, columns=columns, images=StackedImages(files, len(places)))
 
 
 def open_checked(file: Path) -> h5py.File:
@@ -102,6 +102,10 @@ class StackedImages:
     """Images (N, H, W, 3) uint8 of all files, each as the bytes of a portable pixmap: a header and the pixels."""
 
     files: list[Path]
+    rows: int
+
+    def __len__(self) -> int:
+        return self.rows
 
     def __iter__(self) -> Iterator[bytes]:
         for file in self.files:

@@ -100,7 +100,7 @@ def read(path: Path, image_column: str | None = None) -> Source:
     if column is None:
         source.image_folder = path if path.is_dir() else path.parent
         return source
-    source.columns, source.images = {"image": column}, ShardImages(files, column)
+    source.columns, source.images = {"image": column}, ShardImages(files, column, len(places))
     return one_row_an_image(source, list_lengths(files, column)) if is_list(kinds[column]) else source
 
 
@@ -208,6 +208,9 @@ class ListedImages:
     def files(self) -> list[Path]:
         return self.lists.files
 
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
     def __iter__(self) -> Iterator[bytes | None]:
         return chain.from_iterable(map(every, self.lists))
 
@@ -228,6 +231,10 @@ class ShardImages:
 
     files: list[Path]
     column: str
+    rows: int
+
+    def __len__(self) -> int:
+        return self.rows
 
     def __iter__(self) -> Iterator[bytes | None]:
         for file in self.files:

@@ -19,7 +19,9 @@ class StoredImages(Protocol):
         files: that they stand in.
     """
 
-    files: list[Path]
+    files: Sequence[Path]
+
+    def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[bytes | None]: ...
 
@@ -33,10 +35,15 @@ class NamedImages(Sequence[Path]):
     Attributes:
         folder: that the names are relative to.
         names: `TEXT`.
+        files: that they stand in, each in its own.
     """
 
     folder: Path
     names: pd.Series
+
+    @property
+    def files(self) -> Sequence[Path]:
+        return self
 
     def __len__(self) -> int:
         return len(self.names)

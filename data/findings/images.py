@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from common.catalogue import Catalogue
+from common.formats.source import NamedImages
 from common.images import BROKEN_IMAGE, DecodedImages
 from data.findings import MOST_CASES, Case, Finding
 
@@ -58,7 +59,7 @@ def image_findings(catalogue: Catalogue, images: DecodedImages, smallest_side: i
 def original_sizes(catalogue: Catalogue) -> dict[int, tuple[int, int]]:
     """Image number -> its upright (height, width) in pixels; images without a readable header are left out."""
     sizes = {}
-    sources = tqdm(catalogue.image_sources(), "measuring images", catalogue.image_count, unit="image")
+    sources = tqdm(catalogue.images, "measuring images", unit="image")
     for number, source in enumerate(sources):
         if source is None:
             continue
@@ -89,4 +90,4 @@ def deviation(pixels: np.ndarray, original: tuple[int, int]) -> float:
 
 
 def image_name(catalogue: Catalogue, image: int) -> str:
-    return catalogue.image_paths[image].name if catalogue.image_paths else f"image of row {image}"
+    return catalogue.images[image].name if isinstance(catalogue.images, NamedImages) else f"image of row {image}"
