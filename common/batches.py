@@ -152,8 +152,8 @@ class Batch:
         images: (b, 3, H, W) uint8, or the images' features (b, F) float32.
         tokens: (b, L) int64, or the captions' features (b, G) float32.
         lengths: (b,) int64, on the CPU.
-        product, caption, image: (B,) integers, equal where two pairs are of the same product, have the same caption, or
-            show the same image.
+        same: (3, B) integers, equal where two pairs are of the same product, have the same caption, or show the same
+            image.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
         pairs: (B,) their numbers in the training split.
         epoch: how many epochs were finished before.
@@ -162,9 +162,7 @@ class Batch:
     images: Tensor
     tokens: Tensor
     lengths: Tensor
-    product: Tensor
-    caption: Tensor
-    image: Tensor
+    same: Tensor
     labels: Tensor
     pairs: np.ndarray
     epoch: int = 0
@@ -172,8 +170,8 @@ class Batch:
     @property
     def positives(self) -> Tensor:
         """(B, B) bool, image i and text j belong together: the product, the caption or the image itself is the same."""
-        same = [of[:, None] == of for of in (self.product, self.caption, self.image)]
-        return same[0] | same[1] | same[2]
+        product, caption, image = self.same[:, :, None] == self.same[:, None]  # (B, B) each
+        return product | caption | image
 
     def pin_memory(self) -> "Batch":
         """A copy that a GPU can fetch by itself."""
@@ -185,7 +183,7 @@ class Batch:
 
     def with_tensors(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with what belongs on the device changed."""
-        names = ("images", "tokens", "product", "caption", "image", "labels")
+        names = ("images", "tokens", "same", "labels")
         return replace(self, **{name: change(getattr(self, name)) for name in names})
 
     def split(self, parts: int) -> list["Batch"]:
@@ -253,9 +251,7 @@ class Pairs:
             images=take(self.images, self.image[own]),
             tokens=tokens,
             lengths=lengths,
-            product=torch.from_numpy(self.product[which]),
-            caption=torch.from_numpy(self.caption[which]),
-            image=torch.from_numpy(self.image[which]),
+            same=torch.from_numpy(np.stack([self.product[which], self.caption[which], self.image[which]])),
             labels=torch.from_numpy(self.labels[which]),
             pairs=which,
             epoch=epoch,

@@ -103,8 +103,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64 padded with 0, (B,) int64 on the CPU -> (B, hidden size)"""
-        mask = torch.arange(tokens.shape[1]) < lengths[:, None]  # (B, L)
-        mask = mask.to(tokens.device)
+        mask = send(torch.arange(tokens.shape[1]) < lengths[:, None], tokens.device)  # (B, L)
         states = self.model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state  # (B, L, D)
         states = states.float() * mask[..., None]
         return states.sum(1) / mask.sum(1, keepdim=True)

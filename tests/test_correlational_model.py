@@ -99,7 +99,7 @@ def batch_of(images, tokens, lengths=None):
     size = len(images)
     numbers = torch.arange(size)
     lengths = numbers if lengths is None else lengths
-    return Batch(images, tokens, lengths, *[numbers] * 4, pairs=np.arange(size))
+    return Batch(images, tokens, lengths, numbers.expand(3, -1), numbers, pairs=np.arange(size))
 
 
 def with_settings(**changes):

@@ -374,21 +374,21 @@ ON_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUD
     ("device", "images_from"),
     [("cpu", "disk"), pytest.param("cuda", "disk", marks=ON_A_GPU), pytest.param("cuda", "device", marks=ON_A_GPU)],
 )
-def test_losses_that_are_read_late_are_those_of_the_steps(device, images_from, data, tmp_path, monkeypatch):
-    import deep_cmpl.loss
+def test_losses_that_are_read_late_are_those_of_the_steps(model, device, images_from, data, tmp_path, monkeypatch):
+    seen, real = [], common.training.compute_gradients
 
-    seen, real_cmpm = [], deep_cmpl.loss.cmpm
-
-    def cmpm(*arguments):
-        seen.append(real_cmpm(*arguments))
+    def compute_gradients(*arguments):
+        seen.append(real(*arguments))
         return seen[-1]
 
-    monkeypatch.setattr(deep_cmpl.loss, "cmpm", cmpm)
-    run = train(monkeypatch, data, tmp_path / "run", device=device, images_from=images_from)
-    steps, losses = metrics(run)[0]["steps"], [loss.item() for loss in seen[1:]]  # the first is the chance level
-    found = [record["cmpm"] for record in metrics(run)]
-    assert found == pytest.approx([np.mean(losses[start : start + steps]) for start in range(0, len(losses), steps)])
-    assert len(found) == 3 and found[-1] < found[0]
+    monkeypatch.setattr(common.training, "compute_gradients", compute_gradients)
+    run = train(monkeypatch, data, tmp_path / "run", model=model, device=device, images_from=images_from)
+    steps = metrics(run)[0]["steps"]
+    for name in LOSSES[model]:
+        losses = [terms[name].item() for terms in seen]
+        found = [record[name] for record in metrics(run)]
+        assert found == pytest.approx([np.mean(losses[start : start + steps]) for start in range(0, len(seen), steps)])
+        assert len(found) == 3 and found[-1] < found[0]
 
 
 @pytest.mark.parametrize("step", [3, 6])
