@@ -108,8 +108,8 @@ def table(records: list[dict[str, Any]], chart: Path) -> list[str]:
     at_chance += [f"{sum(chance[d][f'R@{k}'] for d in DIRECTIONS for k in CUTOFFS):.1f}", "", "", ""]
     return [
         f"The full {title_of(records)}; per cent. ± is the standard deviation over seeds, the "
-        "range of rSum its 95% interval over the tested products (of several seeds: the mean bounds, and the "
-        f"median training). {'; '.join(sorted(machines))}.",
+        "range of rSum its 95% interval over the tested products (of several seeds the mean of "
+        f"the bounds, and the median of times and speeds). {'; '.join(sorted(machines))}.",
         "",
         "| model | "
         + " | ".join(f"{words} R@1 / R@5 / R@10" for words in DIRECTIONS.values())
@@ -155,10 +155,11 @@ def name_of(row: Row) -> str:
     """The method, its image encoder and (height x width), as in "modified Deep CMPL, efficientnet-lite0 at 80x60"."""
     model, settings = row[0]["report"]["model"], row[0]["hyperparameters"]
     modified = "modified " if model == "deep_cmpl" and settings["image_encoder"].startswith("efficientnet") else ""
+    loss = " with the paper's loss" if settings.get("divergence") == "forward" and settings["scale"] == "paper" else ""
     frozen = "frozen " if row[0]["parameters"]["trained"] < row[0]["parameters"]["total"] else ""
     scratch = " from scratch" if settings["image_weights"] == "none" else ""
     size = "x".join(map(str, settings["image_size"]))
-    return f"{modified}{NAMES[model]}, {frozen}{settings['image_encoder']}{scratch} at {size}"
+    return f"{modified}{NAMES[model]}{loss}, {frozen}{settings['image_encoder']}{scratch} at {size}"
 
 
 def device_of(row: Row) -> str:

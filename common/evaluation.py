@@ -90,6 +90,19 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
     model, tokenizer = load_model(options.run, config, device)
     with_data = with_recorded_data(options, config)
     data = load_data(with_data, tuple(config["hyperparameters"]["image_size"]), sample)
+    check_data(data, options, config)
+    gallery = Gallery.of(data.rows(options.split))
+    print(f"run: {options.run}, device: {describe_device(device)}, {precision_name(model.precision)}")
+    texts = Texts(*tokenizer(gallery.captions))
+    print(describe_unknown(tokenizer, {options.split: texts.tokens}))
+    image_emb = embed_images(model, data.images.pixels, gallery.images, device, show=True)
+    text_emb = embed_texts(model, texts, device, show=True)
+    ranks = both_ranks(image_emb, text_emb, gallery)
+    return Embedded(model, tokenizer, device, data, options.split, gallery, image_emb, text_emb, ranks)
+
+
+def check_data(data: Data, options: EvalOptions, config: dict[str, Any]) -> None:
+    """Raise an `InputError` for what the catalogue does not allow, and warn of products that were trained on."""
     for column in options.by:
         slices.find_slicing(column, data.catalogue)
     if options.protocol is not None:
@@ -104,14 +117,6 @@ def embed_split(options: EvalOptions, config: dict[str, Any], sample: Callable[[
                              f"leave out --data, or --{name}")  # fmt: skip
     if options.split != "all":
         require_splits(data.splits, (options.split,), data.catalogue.path)
-    gallery = Gallery.of(data.rows(options.split))
-    print(f"run: {options.run}, device: {describe_device(device)}, {precision_name(model.precision)}")
-    texts = Texts(*tokenizer(gallery.captions))
-    print(describe_unknown(tokenizer, {options.split: texts.tokens}))
-    image_emb = embed_images(model, data.images.pixels, gallery.images, device, show=True)
-    text_emb = embed_texts(model, texts, device, show=True)
-    ranks = both_ranks(image_emb, text_emb, gallery)
-    return Embedded(model, tokenizer, device, data, options.split, gallery, image_emb, text_emb, ranks)
 
 
 def measure(

@@ -18,9 +18,9 @@ from common.devices import random_state, set_random_state
 from common.processes import average, average_gradients, gather
 
 Embed = Callable[[Batch], tuple[Tensor, ...]]
-"""From a batch to what the losses need of each of its pairs, each tensor (B, ...)."""
+"""From a batch to what the losses need of each of its b images and captions, each tensor (b, ...)."""
 Losses = Callable[..., dict[str, Tensor]]
-"""From a batch and what `Embed` made of it to named losses, each a (); their sum is minimised."""
+"""From a batch and what `Embed` made of all its B pairs, each tensor (B, ...), to named losses, each a ()."""
 
 
 def compute_gradients(

@@ -44,8 +44,9 @@ def split_catalogue(rows: pd.DataFrame, photographs: np.ndarray) -> Splits:
     """Split rows 80/10/10 by group; a group's split depends on nothing but the group and the salt.
 
     Rows that share a product id, a photograph (the same file content or a near-duplicate of it) or a
-    caption (after folding) are one group. When a group holds more than 1% of the products, captions do
-    not link; val and test rows whose caption stands in another split are then excluded instead.
+    caption (after folding) are one group. When a group holds more than 1% of the products, captions link no
+    rows at all, so that many groups are others; val and test rows whose caption stands in another split are then
+    excluded instead.
 
     Args:
         rows: columns `product`, `image` (index into `photographs`) and `caption`.

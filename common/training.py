@@ -107,8 +107,8 @@ def fit(
 
     Args:
         model: with `encode_image`, `encode_text` and the submodules `image_encoder`, `text_encoder`.
-        embed: from a batch to what the losses need of each pair, tensors (B, ...).
-        losses: from a batch and these to named losses, each a (); their sum is minimised.
+        embed: from a batch to what the losses need of each of its b images and captions, tensors (b, ...).
+        losses: from a batch and these, gathered to (B, ...), to named losses, each a (); their sum is minimised.
         session: from `prepare`.
         at_chance: the losses of embeddings that know nothing, for the log.
         rates: the highest learning rate of each part of the model that has its own.

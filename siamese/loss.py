@@ -17,7 +17,9 @@ Negatives = Literal["all", "hardest", "random"]
 def contrastive(
     image_emb: Tensor, text_emb: Tensor, positives: Tensor, margin: float, negatives: Negatives = "all"
 ) -> Tensor:
-    """Contrastive loss: pairs that belong together are pulled, the others pushed until `margin` apart (equation 4).
+    """Contrastive loss: pairs that belong together are pulled, the others pushed until `margin` apart.
+
+    Equation 4 is that of one pair; the mean over each kind and the choice of negatives are ours.
 
         d    = ||image_emb - text_emb||
         loss = 1/2 mean over positives of d^2  +  1/2 mean over the chosen negatives of max(0, margin - d)^2
@@ -67,6 +69,7 @@ def choose_negatives(distance: Tensor, positives: Tensor, negatives: Negatives) 
         return (~positives).nonzero(as_tuple=True)
     nearness = -distance if negatives == "hardest" else torch.rand_like(distance)
     nearness = nearness.masked_fill(positives, -torch.inf)
-    images, texts = ((~positives).any(side).nonzero().squeeze(1) for side in (1, 0))  # with a negative
+    negative = ~positives
+    images, texts = negative.any(1).nonzero().flatten(), negative.any(0).nonzero().flatten()  # that have one
     text_for_image, image_for_text = nearness.argmax(1), nearness.argmax(0)  # (B,)
     return torch.cat([images, image_for_text[texts]]), torch.cat([text_for_image[images], texts])
