@@ -37,7 +37,7 @@ class ShallowCorrNet(nn.Module):
         self.output = output
 
     def encode(self, image: Tensor | None = None, text: Tensor | None = None) -> Tensor:
-        """Image (B, F), text (B, G), or both -> code (B, D); a view that is None is left out, but not both."""
+        """Image (B, F), text (B, G), or both -> code (B, D); a view that is None is left out."""
         total = self.bias
         if image is not None:
             total = total + image @ self.image_weight.T
@@ -79,7 +79,7 @@ class DeepCorrNet(nn.Module):
         self.text_decoder = layers(code_dim, *reversed(hidden_dims), text_dim)
 
     def encode(self, image: Tensor | None = None, text: Tensor | None = None) -> Tensor:
-        """Image (B, F), text (B, G), or both -> code (B, D); the branch of a view that is None is left out (not both)."""
+        """Image (B, F), text (B, G), or both -> code (B, D); the branch of a view that is None is left out."""
         branches = [
             branch(view) for branch, view in ((self.image_branch, image), (self.text_branch, text)) if view is not None
         ]

@@ -15,7 +15,7 @@ from common import near_duplicates as module
 from common.catalogue import open_catalogue
 from common.files import CACHE_FOLDER
 from common.hashing import digest
-from common.images import open_images
+from common.images import THUMBNAIL, decode, open_images
 from common.near_duplicates import close_hashes, colour_distance, near_duplicates, photographs, similar_outlines
 
 SIZE = (60, 80)
@@ -87,6 +87,18 @@ def disc(colour: tuple[int, int, int]) -> bytes:
 def test_saved_again_and_resized_copies_are_found(catalogue_of, original, copy):
     others = [encoded(photograph(seed), "PNG") for seed in (1, 2)]
     assert found(catalogue_of([encoded(original, "PNG"), *others, copy(original)])) == [(0, 3)]
+
+
+def test_so_are_98_of_100_copies_of_real_products(fashion_data):
+    photographs = open_catalogue(fashion_data / "fashion-product-images-small.parquet").images
+    originals = [opened(photographs[number]).convert("RGB") for number in range(0, len(photographs), 80)]
+    thumbnails = np.stack([decode(encoded(image, "PNG"), THUMBNAIL)[0] for image in originals])
+    smaller = [image.resize((round(0.8 * image.width), round(0.8 * image.height))) for image in originals]
+    for copies in ([encoded(image, quality=60) for image in originals], [encoded(image, "PNG") for image in smaller]):
+        saved = np.stack([decode(copy, THUMBNAIL)[0] for copy in copies])
+        bits = np.bitwise_count(module.perceptual_hashes(thumbnails) ^ module.perceptual_hashes(saved))
+        close = (bits <= module.HASH_DISTANCE) & (colour_distance(thumbnails, saved) <= module.COLOUR_DISTANCE)
+        assert len(close) == 517 and close.mean() >= 0.98
 
 
 def test_other_products_are_not(catalogue_of):
