@@ -148,8 +148,10 @@ def test_other_settings_and_models_are_rows_of_their_own_best_first():
         record(recall=20),
         record(recall=15, margin=1.0),
         record("deep_cmpl", recall=5, image_encoder="mobilenet-v1", image_weights="none", image_size=[224, 224]),
+        record("deep_cmpl", recall=4, divergence="forward", scale="paper"),
+        record("deep_cmpl", recall=3, divergence="forward", scale="learned"),
     ]
-    for deep in (records[0], records[3]):
+    for deep in (records[0], *records[3:]):
         deep["parameters"] = {"total": 2_000_000, "trained": 2_000_000}
     found = rows(write_results.section(records))[2:-1]
     assert [row[0].split("]")[0].strip("[") for row in found] == [
@@ -157,8 +159,10 @@ def test_other_settings_and_models_are_rows_of_their_own_best_first():
         "Siamese network, frozen efficientnet-lite0 at 80x60",
         "Siamese network, frozen efficientnet-lite0 at 80x60",
         "Deep CMPL, mobilenet-v1 from scratch at 224x224",
+        "modified Deep CMPL with the paper's loss, efficientnet-lite0 at 80x60",
+        "modified Deep CMPL, efficientnet-lite0 at 80x60",
     ]
-    assert [row[3].split()[0] for row in found] == ["180.0", "120.0", "90.0", "30.0"]
+    assert [row[3].split()[0] for row in found] == ["180.0", "120.0", "90.0", "30.0", "24.0", "18.0"]
     assert found[0][4] == "2.0 M (all)"
 
 

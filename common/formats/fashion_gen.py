@@ -99,7 +99,11 @@ def decoded(text: bytes) -> str:
 
 @dataclass(frozen=True)
 class StackedImages:
-    """Images (N, H, W, 3) uint8 of all files, each as the bytes of a portable pixmap: a header and the pixels."""
+    """Images (N, H, W, 3) uint8 of all files, each as the bytes of a portable pixmap: a header and the pixels.
+
+    Attributes:
+        rows: of all files, N.
+    """
 
     files: list[Path]
     rows: int

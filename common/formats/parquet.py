@@ -227,7 +227,12 @@ def every(images: list | None) -> list[bytes | None]:
 @dataclass(frozen=True)
 class ShardImages:
     """The bytes of the images of all files, in the order of the rows; None where they are missing. Where a row holds a
-    list of images, it is found as it stands there (`ListedImages`)."""
+    list of images, it is found as it stands there (`ListedImages`).
+
+    Attributes:
+        column: that holds them.
+        rows: of all files.
+    """
 
     files: list[Path]
     column: str
