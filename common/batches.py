@@ -203,7 +203,7 @@ class Pairs:
         which: (P,) the numbers of the rows that are pairs.
         images: (N, H, W, 3) uint8, all decoded images.
         tokenizer: encodes the captions, once.
-        label_column: attribute whose values are the identity labels; "" for none.
+        label_column: attribute whose values are the identity labels, or "product"; "" for none.
 
     Raises:
         InputError: the label column is empty in all rows, or has one value.

@@ -81,7 +81,7 @@ def prepare(
         options: of the command line.
         settings: the hyperparameters.
         sample: makes the sample catalogue, for when no other is named.
-        label_column: attribute whose values are identity labels, "" for none.
+        label_column: attribute whose values are identity labels, or "product" for each product's own; "" for none.
 
     Raises:
         InputError: the catalogue, the device or the run folder cannot be used, or --resume finds
@@ -142,8 +142,10 @@ def end_if_finished(run: Run) -> None:
 def refuse_unknown_label(column: str, data: Data) -> None:
     """Raise an `InputError` when the catalogue has no such attribute; before anything is made of its captions."""
     attributes = data.catalogue.attributes
-    if column and column not in attributes:
-        raise InputError(f"no attribute column '{column}' in the catalogue; it has {attributes}")
+    if column and column not in ("product", *attributes):
+        raise InputError(
+            f"no attribute column '{column}' in the catalogue; it has {attributes}, and 'product' for a class a product"
+        )
 
 
 def parts_of(settings: Any) -> int:

@@ -633,3 +633,11 @@ def test_the_classification_loss_is_added_on_request(data, tmp_path, monkeypatch
     assert all(record["loss"] == pytest.approx(record["cmpm"] + record["cmpc"]) for record in records)
     assert records[-1]["cmpc"] < records[0]["cmpc"]
     assert weights(tmp_path / "run")["class_weight"].shape == (int(TINY["deep_cmpl"]["embedding_dim"]), 6)
+
+
+def test_each_training_product_can_be_a_class(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    (record, *_) = metrics(train(monkeypatch, data, run, cmpc_column="product"))
+    classes = len(json.loads((run / "train_products.json").read_text(encoding="utf-8")))
+    assert weights(run)["class_weight"].shape == (int(TINY["deep_cmpl"]["embedding_dim"]), classes)
+    assert record["cmpc"] == pytest.approx(2 * math.log(classes), rel=0.05)  # so early no better than by chance
