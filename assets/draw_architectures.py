@@ -156,7 +156,7 @@ def draw_correlational(file: Path) -> None:
         ha="center", va="center", fontsize=10, bbox={"facecolor": LOSS, "edgecolor": "#555555", "boxstyle": "round"},
     )  # fmt: skip
     axes.text(
-        decoded[0][1].x + 0.25, 1.5, "minimise the error of both views\nfrom h(x, y), h(x) and h(y)",
+        decoded[0][min(1, len(hidden))].x + 0.25, 1.5, "minimise the error of both views\nfrom h(x, y), h(x) and h(y)",
         ha="center", va="center", fontsize=10, bbox={"facecolor": LOSS, "edgecolor": "#555555", "boxstyle": "round"},
     )  # fmt: skip
     save(figure, file)

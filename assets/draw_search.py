@@ -43,7 +43,7 @@ def main() -> None:
     relevant = {tuple(pair) for pair in gallery.relevant.flip(0).T.tolist()}
 
     chosen = np.random.default_rng(options.seed).choice(len(gallery.captions), options.queries, replace=False)
-    figure, grid = plt.subplots(options.queries, COLUMNS, figsize=(9, 1.95 * options.queries))
+    figure, grid = plt.subplots(options.queries, COLUMNS, figsize=(9, 1.95 * options.queries), squeeze=False)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.96, bottom=0.04, wspace=0.05, hspace=0.3)
     for axes, query in zip(grid, chosen.tolist(), strict=True):
         for place, (cell, image) in enumerate(zip(axes, sim[query].topk(COLUMNS).indices.tolist(), strict=True)):

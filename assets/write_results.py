@@ -75,7 +75,8 @@ def rows_of(records: list[dict[str, Any]]) -> list[Row]:
     systems: dict[str, Row] = {}
     for record in records:
         settings = {key: value for key, value in record["hyperparameters"].items() if key != "seed"}
-        system = digest([record["report"]["model"], settings, record["hardware"]["device"]])
+        device = record["hardware"]["device"].partition(" (cuda:")[0]  # whichever of several like it
+        system = digest([record["report"]["model"], settings, device])
         systems.setdefault(system, []).append(record)
     for row in systems.values():
         seeds = [record["hyperparameters"]["seed"] for record in row]
@@ -156,7 +157,8 @@ def name_of(row: Row) -> str:
     model, settings = row[0]["report"]["model"], row[0]["hyperparameters"]
     modified = "modified " if model == "deep_cmpl" and settings["image_encoder"].startswith("efficientnet") else ""
     loss = " with the paper's loss" if settings.get("divergence") == "forward" and settings["scale"] == "paper" else ""
-    frozen = "frozen " if row[0]["parameters"]["trained"] < row[0]["parameters"]["total"] else ""
+    is_frozen = settings["freeze_image_encoder"] if model == "deep_cmpl" else not settings.get("finetune", False)
+    frozen = "frozen " if is_frozen else ""
     scratch = " from scratch" if settings["image_weights"] == "none" else ""
     size = "x".join(map(str, settings["image_size"]))
     return f"{modified}{NAMES[model]}{loss}, {frozen}{settings['image_encoder']}{scratch} at {size}"

@@ -99,6 +99,8 @@ def check(options: Options, name: str, values: tuple[str, ...], passed_on: list[
     ledger.check(EvalOptions(split=options.split, record=options.record))
     if options.picture is not None and not options.vary:
         raise InputError("--picture draws the recall by a hyperparameter: name it with --vary")
+    if options.picture is not None and options.picture.suffix.lower() != ".png":
+        raise InputError(f"--picture {options.picture}: expected the name of a .png file")
     if name in ("seed", "output", "resume", "overwrite"):
         raise InputError(f"--vary {name}: set by this script for each training; --seeds and --output choose them")
     given = {word.split("=")[0].replace("_", "-") for word in passed_on if word.startswith("--")}

@@ -71,12 +71,12 @@ def load_data(options: CatalogueOptions, image_size: tuple[int, int], sample: Ca
     errors = pd.Series(images.errors, dtype="object")
     for reason, broken in errors.groupby(errors):
         catalogue = catalogue.without(catalogue.rows["image"].isin(broken.index), f"image cannot be decoded: {reason}")
+    catalogue = merge_equal_images(named_by_content(catalogue, images), images)
     if options.strict:
         catalogue.report.refuse_unusable(catalogue.path)
     if catalogue.rows.empty:
         message = f"{catalogue.path}: an empty catalogue, none of its images can be decoded"
         raise InputError("\n  ".join([message, *catalogue.report.lines()]))
-    catalogue = merge_equal_images(named_by_content(catalogue, images), images)
     splits = split_catalogue(catalogue.rows, photographs(catalogue, images))
     for line in [*catalogue.report.lines(), *images.remarks, size_line(catalogue), *splits.report]:
         print(f"  {line}")
@@ -153,7 +153,7 @@ class Batch:
         tokens: (b, L) int64, or the captions' features (b, G) float32.
         lengths: (b,) int64, on the CPU.
         same: (3, B) integers, equal where two pairs are of the same product, have the same caption, or show the same
-            image.
+            image: one that the catalogue names twice, not two files with one content.
         labels: (B,) int64 identity labels, `NO_LABEL` where a product has none.
         pairs: (B,) their numbers in the training split.
         epoch: how many epochs were finished before.
@@ -262,7 +262,9 @@ def identity_labels(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Class numbers 0..C-1 of an attribute's values, `NO_LABEL` where it is empty, and the values."""
     numbers, classes = pd.factorize(column.astype(TEXT).replace("", None), sort=True)
     if len(classes) < 2:
-        raise InputError(f"the column '{column.name}' has {len(classes)} different values; a classifier needs two")
+        raise InputError(
+            f"--cmpc-column {column.name}: {len(classes)} different values in the train split; a classifier needs two"
+        )
     return np.where(numbers < 0, NO_LABEL, numbers), list(classes)
 
 

@@ -55,7 +55,7 @@ class Catalogue:
             column an attribute (str, "" where missing; categorical unless most values differ).
         places: where the rows stand in the file, in words.
         attributes: names of the attribute columns.
-        fingerprint: changes when an id, a caption, an attribute or the name or size of an image does.
+        fingerprint: changes when an id, a caption, an attribute, the column of images or the name or size of one does.
         images: the file of each image, or the bytes where it is no file of its own (None where it is missing).
         report: what was found, and what was left out for which reason.
     """
@@ -69,9 +69,11 @@ class Catalogue:
     report: Report
 
     def image_state(self) -> str:
-        """A hash of the names, sizes and times of the image files: it changes when an image may have."""
+        """A hash of the names, sizes and times of the image files, and of the images' column: it changes when an image
+        may have."""
         states = ((str(file), file.stat()) for file in self.images.files)
-        return hashed(json_list((name, state.st_size, state.st_mtime_ns) for name, state in states))
+        of_files = ((name, state.st_size, state.st_mtime_ns) for name, state in states)
+        return hashed(json_list(chain([self.images.column], of_files)))
 
     def without(self, unusable: pd.Series, reason: str) -> "Catalogue":
         """The catalogue without the rows of a boolean mask, which are reported under `reason`."""
@@ -270,7 +272,7 @@ def remark_on_defects(catalogue: Catalogue) -> None:
 def fingerprint(catalogue: Catalogue) -> str:
     """A hash of the rows and of the names and sizes of the images, the same wherever the data lies."""
     sizes = json_list((file.name, file.stat().st_size) for file in catalogue.images.files)
-    columns = ["product", "image", "caption", *catalogue.attributes]
-    table_rows = catalogue.rows[columns]
+    table_rows = catalogue.rows[["product", "image", "caption", *catalogue.attributes]]
+    columns = ["product", catalogue.images.column, "caption", *catalogue.attributes]
     lists = (row for piece in pieces(len(table_rows)) for row in table_rows.iloc[piece].to_numpy(object).tolist())
     return hashed(chain("[", sizes, f", {json.dumps(columns)}, ", json_list(lists), "]"))

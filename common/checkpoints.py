@@ -25,10 +25,11 @@ from common.text_encoders import load_tokenizer, save_text_config
 MODELS = ("deep_cmpl", "siamese", "correlational")
 CONFIG, MODEL, STATE = "config.json", "model.safetensors", "training_state.pt"
 TRAIN_PRODUCTS = "train_products.json"
+OF_THE_MODEL = ("ranks-*.parquet", "recall-by-*.png")
+"""What an evaluation leaves in a run folder that another model makes untrue."""
 OWN_FILES = (
     STATE, MODEL, TRAIN_PRODUCTS, VOCABULARY_FILE, TRANSFORMER_FOLDER,
-    "metrics.jsonl", "curves.png", "tensorboard", "ranks-*.parquet", "fg101-*.parquet",
-    "recall-by-*.png", "*.part", "*.part.*",
+    "metrics.jsonl", "curves.png", "tensorboard", *OF_THE_MODEL, "fg101-*.parquet", "*.part", "*.part.*",
 )  # fmt: skip
 """What a training or an evaluation leaves in a run folder beside its configuration.
 
@@ -101,6 +102,8 @@ class Run:
         Raises:
             DiskFull: there is no space left; the state before this one is as it was.
         """
+        if ends_best_epoch(state["progress"]):
+            remove_all(self.folder, OF_THE_MODEL)  # they are of the model before
         with replacing(self.folder / STATE, tensor_bytes(state)) as part, part.open("wb") as file:
             torch.save(state, file)  # to an open file: the error of a full disk is then one that can be told
         self.publish(state)
@@ -115,7 +118,7 @@ class Run:
         write_atomically(
             self.folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in progress["history"])
         )
-        if progress["step"] == 0 and progress["epoch"] == progress["best_epoch"]:
+        if ends_best_epoch(progress):
             weights = {key: value.contiguous() for key, value in state["model"].items()}
             with replacing(self.folder / MODEL, tensor_bytes(weights)) as part:
                 safetensors.torch.save_file(weights, part)
@@ -188,9 +191,19 @@ def is_run(folder: Path) -> bool:
 
 def delete_run(folder: Path) -> None:
     """Delete what a run writes beside its configuration; whatever else lies in its folder stays."""
-    for name in OWN_FILES:
+    remove_all(folder, OWN_FILES)
+
+
+def remove_all(folder: Path, names: Iterable[str]) -> None:
+    """Remove what bears one of these names, with stars, in their order."""
+    for name in names:
         for path in folder.glob(name):
             remove(path)
+
+
+def ends_best_epoch(progress: dict[str, Any]) -> bool:
+    """Whether a state is that at the end of the best epoch so far, whose model is kept."""
+    return progress["step"] == 0 and progress["epoch"] == progress["best_epoch"]
 
 
 def load_model(

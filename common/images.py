@@ -233,6 +233,8 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         if orientation in UPRIGHT:
             image = image.transpose(UPRIGHT[orientation])
             original = original if orientation < 5 else original[::-1]  # the others are a quarter turn
+        if image.mode in ("I", "F"):
+            raise ValueError("32 bits a pixel, of which nobody knows what is white; save it with 8 bits a colour")
         if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip at 255
             image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
         if image.has_transparency_data:

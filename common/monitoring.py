@@ -70,7 +70,8 @@ def warnings(record: dict[str, Any], at_chance: dict[str, float]) -> list[str]:
             )
     # a learned scale can start a loss above chance although the order is better: look at the recall as well
     val = record["val"]
-    recall_at_chance = any(val[direction]["R@1"] < 2 * val["R@1_at_chance"][direction] for direction in DIRECTIONS)
+    twice_chance = {direction: min(100, 2 * val["R@1_at_chance"][direction]) for direction in DIRECTIONS}
+    recall_at_chance = any(val[direction]["R@1"] < twice for direction, twice in twice_chance.items())
     for name, chance in at_chance.items():
         if recall_at_chance and record[name] >= AT_CHANCE * chance:
             found.append(f"warning: {name} is at chance level ({record[name]:.3f} of {chance:.3f}): nothing is learned")

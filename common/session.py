@@ -15,6 +15,7 @@ import torchvision
 from torch import nn
 
 from common import processes
+from common.attributes import named_column
 from common.batches import Data, Images, Pairs, Texts, load_data
 from common.captions import Tokenizer, describe_unknown
 from common.checkpoints import Run
@@ -98,7 +99,9 @@ def prepare(
         end_if_finished(run)
     with processes.first_on_machine_first():
         data = load_data(options, settings.image_size, sample)
-    refuse_unknown_label(label_column, data)
+    if label_column:  # before anything is made of its captions
+        known = ["product", *data.catalogue.attributes]
+        label_column = named_column(label_column, known, "--cmpc-column", data.catalogue.path)
     require_splits(data.splits, ("train", "val", "test"), data.catalogue.path)
     if run.resumed:
         config = read_config(run.folder, model)
@@ -137,15 +140,6 @@ def end_if_finished(run: Run) -> None:
     if finished:
         print(f"{run.folder}: this run is finished; nothing to resume")
         sys.exit(0)
-
-
-def refuse_unknown_label(column: str, data: Data) -> None:
-    """Raise an `InputError` when the catalogue has no such attribute; before anything is made of its captions."""
-    attributes = data.catalogue.attributes
-    if column and column not in ("product", *attributes):
-        raise InputError(
-            f"no attribute column '{column}' in the catalogue; it has {attributes}, and 'product' for a class a product"
-        )
 
 
 def parts_of(settings: Any) -> int:

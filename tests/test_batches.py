@@ -96,7 +96,7 @@ def test_labels_count_from_zero_and_an_empty_value_has_none():
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("same", "the column 'same' has 1 different values; a classifier needs two"),
+        ("same", "--cmpc-column same: 1 different values in the train split; a classifier needs two"),
     ],
 )
 def test_a_label_column_that_cannot_be_used(column, message):

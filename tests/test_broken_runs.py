@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_runs import evaluate, resume, state
 
-from common.checkpoints import load_model
+from common.checkpoints import Run, load_model
 from common.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("patches")
@@ -172,3 +172,17 @@ def test_a_transformer_of_a_run_executes_no_code(own, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no tokenizer there"):
         evaluate(monkeypatch, own)
     assert not trap.exists()
+
+
+def test_what_an_evaluation_left_goes_with_the_model_that_it_is_of(tmp_path):
+    """A run that was interrupted, evaluated and resumed is not compared by the ranks of its first epochs."""
+    names = ("ranks-test.parquet", "recall-by-kind-test.png", "fg101-test.parquet", "report.json")
+    for name in names:
+        (tmp_path / name).write_bytes(b"")
+    progress = {"step": 0, "epoch": 2, "best_epoch": 1, "history": []}
+    Run(tmp_path).save_state({"model": {"weight": torch.zeros(2)}, "progress": progress})
+    assert all((tmp_path / name).exists() for name in names), "the model is still the same"
+    progress["epoch"], progress["best_epoch"] = 3, 3
+    Run(tmp_path).save_state({"model": {"weight": torch.ones(2)}, "progress": progress})
+    assert (tmp_path / "model.safetensors").is_file()
+    assert [name for name in names if (tmp_path / name).exists()] == ["fg101-test.parquet", "report.json"]

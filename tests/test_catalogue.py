@@ -150,6 +150,18 @@ def test_parquet_takes_the_name_of_its_image_column(tmp_path, tiny_catalogue):
     assert len(open_catalogue(path, image_column="image").rows) == 3
 
 
+def test_a_parquet_file_of_two_image_columns_is_two_catalogues(tmp_path):
+    """Neither the cache nor the fingerprint takes the one for the other."""
+    colours = {"image": "red", "back": "blue"}
+    stored = {name: [{"bytes": drawing(colour, "disc", "white"), "path": "0"}] for name, colour in colours.items()}
+    path = tmp_path / "shop.parquet"
+    pq.write_table(pa.table({"id": ["1"], "caption": ["a disc"], **stored}), path)
+    both = {name: open_catalogue(path, image_column=name) for name in colours}
+    assert open_catalogue(path).fingerprint == both["image"].fingerprint != both["back"].fingerprint
+    pixels = {name: open_images(one, (32, 24), tmp_path / "cache").pixels[0, 16, 12] for name, one in both.items()}
+    assert pixels["image"].argmax() == 0 and pixels["back"].argmax() == 2
+
+
 # --- tables ------------------------------------------------------------------------------------------------
 
 

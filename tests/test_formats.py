@@ -136,6 +136,15 @@ def test_a_folder_with_captions_beside_its_images(tmp_path):
     assert set(views["caption"]) == {products[1]["title"], f"the {products[1]['title'].lower()} again"}
 
 
+def test_the_lines_of_a_text_file_are_captions_where_something_is_written(tmp_path):
+    for name, text in (("a", "red shirt\n\n"), ("b", " \r\ngreen\x0bshirt\r\n"), ("c", "\n")):
+        (tmp_path / f"{name}.png").write_bytes(picture(tiny_products(1)[0]))
+        (tmp_path / f"{name}.txt").write_bytes(text.encode())
+    catalogue, rows = rows_of(tmp_path)
+    assert rows["caption"].tolist() == ["red shirt", "green shirt"]
+    assert catalogue.report.unusable == {"no caption": ["c.png"]}
+
+
 def spoil(folder, kind):
     """Each layout once without what it needs, with the error that says so."""
     if kind == "hm without images":

@@ -322,6 +322,23 @@ def test_broken_images_are_reported_and_left_out(path, tmp_path, monkeypatch, ca
         load_data(CatalogueOptions(data=path, strict=True), SIZE, sample=lambda: path)
 
 
+def test_strict_refuses_a_photograph_that_a_product_has_twice(path, tmp_path, monkeypatch):
+    (path.parent / "again.jpg").write_bytes((path.parent / "images" / "1004.jpg").read_bytes())
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    again = next(line for line in lines if "1004.jpg" in line).replace("images/1004.jpg", "again.jpg")
+    path.write_text("\n".join([header, *lines, again]), encoding="utf-8")
+    monkeypatch.setattr(images.open_images, "__defaults__", (tmp_path / "cache", "disk"))
+    assert len(load_data(CatalogueOptions(data=path), SIZE, sample=lambda: path).catalogue.rows) == 20
+    with pytest.raises(ValueError, match=r"1 row cannot be used, and --strict is given"):
+        load_data(CatalogueOptions(data=path, strict=True), SIZE, sample=lambda: path)
+
+
+@pytest.mark.parametrize(("mode", "white"), [("I", 65535), ("F", 1.0)])
+def test_an_image_whose_white_nobody_knows_is_reported(mode, white):
+    _, _, found = images.read_image(encoded(plain(mode, (24, 32), white), "TIFF"), SIZE)
+    assert "of which nobody knows what is white" in found
+
+
 # --- augmentation --------------------------------------------------------------------------------------------
 
 

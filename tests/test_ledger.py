@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shlex
 import statistics
 
 import pytest
@@ -10,6 +11,8 @@ from tiny_runs import evaluate, train, use_patches
 from assets import write_results
 from common.errors import InputError
 from common.hashing import digest
+from common.hyperparameters import read_block
+from common.options import ROOT
 from common.report import ledger
 
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -50,6 +53,16 @@ def test_a_record_holds_the_report_and_what_it_rests_on(run, folder, monkeypatch
     assert words[:4] == ["python", "deep_cmpl/train.py", "--data", "tiny.csv"]
     assert "--seed 3" in found["command"] and "--epochs 2" in found["command"] and "--patience" not in words
     assert str(run) not in text and str(run.parent) not in text, "no path of this machine"
+
+
+def test_the_command_names_the_columns_and_can_be_typed(run):
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["options"] |= {"caption_column": "product title", "image_root": "/here"}
+    config["hyperparameters"] |= {"cmpc_column": "article type"}
+    block = read_block(ROOT / "deep_cmpl" / "README.md")
+    words = shlex.split(ledger.command(config, "shop.csv", block))
+    assert words[:6] == ["python", "deep_cmpl/train.py", "--data", "shop.csv", "--caption-column", "product title"]
+    assert words[words.index("--cmpc-column") + 1] == "article type" and "/here" not in words
 
 
 def test_the_same_figures_again_are_fine_others_are_not_overwritten(run, folder, monkeypatch):
@@ -114,6 +127,7 @@ def record(model: str = "siamese", seed: int = 0, recall: float = 10.0, products
             "image_size": [80, 60],
             "batch_size": 64,
             "seed": seed,
+            **({"freeze_image_encoder": False} if model == "deep_cmpl" else {"finetune": False}),
             **settings,
         },
         "training": {"epochs": 5, "seconds": 120.0},
@@ -150,9 +164,10 @@ def test_other_settings_and_models_are_rows_of_their_own_best_first():
         record("deep_cmpl", recall=5, image_encoder="mobilenet-v1", image_weights="none", image_size=[224, 224]),
         record("deep_cmpl", recall=4, divergence="forward", scale="paper"),
         record("deep_cmpl", recall=3, divergence="forward", scale="learned"),
+        record("deep_cmpl", recall=2, freeze_image_encoder=True),
+        record(recall=1, finetune=True),
     ]
-    for deep in (records[0], *records[3:]):
-        deep["parameters"] = {"total": 2_000_000, "trained": 2_000_000}
+    records[0]["parameters"] = {"total": 2_000_000, "trained": 2_000_000}
     found = rows(write_results.section(records))[2:-1]
     assert [row[0].split("]")[0].strip("[") for row in found] == [
         "modified Deep CMPL, efficientnet-lite0 at 80x60",
@@ -161,8 +176,10 @@ def test_other_settings_and_models_are_rows_of_their_own_best_first():
         "Deep CMPL, mobilenet-v1 from scratch at 224x224",
         "modified Deep CMPL with the paper's loss, efficientnet-lite0 at 80x60",
         "modified Deep CMPL, efficientnet-lite0 at 80x60",
+        "modified Deep CMPL, frozen efficientnet-lite0 at 80x60",
+        "Siamese network, efficientnet-lite0 at 80x60",
     ]
-    assert [row[3].split()[0] for row in found] == ["180.0", "120.0", "90.0", "30.0", "24.0", "18.0"]
+    assert [row[3].split()[0] for row in found] == ["180.0", "120.0", "90.0", "30.0", "24.0", "18.0", "12.0", "6.0"]
     assert found[0][4] == "2.0 M (all)"
 
 
@@ -185,6 +202,7 @@ def test_every_device_has_its_row():
     assert "7.0 GB, 94% of the bare speed, 1 seed |" in write_results.section([on_a_gpu])
     other_seed = copy.deepcopy(on_a_gpu)
     other_seed["hyperparameters"]["seed"] = 7
+    other_seed["hardware"]["device"] = "NVIDIA H100 (cuda:1)"  # another one like it
     del other_seed["training"]["share_of_bare_speed"]
     assert "7.0 GB, 94% of the bare speed, 2 seeds |" in write_results.section([on_a_gpu, other_seed])
 

@@ -123,6 +123,12 @@ def test_an_encoding_is_that_of_the_whole_file(tmp_path):
     path.write_bytes(b"image,caption\n" + b"a.jpg,plain\n" * 200_000 + b"b.jpg,caf\xe9\n")
     assert path.stat().st_size > 2 * READ_AT_ONCE
     assert find_encoding(path) == ("cp1252", "Windows-1252")
+    path.write_bytes(b"image,caption\na.jpg,NESCAF\xc9\xae\nb.jpg,caf\xe9\nc.jpg,th\xe9\n")  # É® is a letter in UTF-8
+    assert find_encoding(path) == ("cp1252", "Windows-1252")
+    mixed = "image,caption\na.jpg,robe légère\nb.jpg,chemise à carreaux\n".encode() + b"c.jpg,caf\xe9\nd.jpg,th\xe9\n"
+    path.write_bytes(mixed)
+    with pytest.raises(InputError, match=r"shop.csv, line 4: not UTF-8, as the rest of the file is \(2 such lines\)"):
+        find_encoding(path)
     path.write_bytes(b" \n" * READ_AT_ONCE)
     with pytest.raises(InputError, match=r"shop.csv: the file is empty"):
         find_encoding(path)

@@ -250,7 +250,7 @@ def test_a_mistake_in_a_process(words, parts, folder, data):
         (["--image-size", "4", "60"], ["--image-size = 4: expected a number from 8 up"]),
         (
             ["--cmpc-column", "brand", "--text-encoder", "bert", "--text-weights", "none"],
-            ["no attribute column 'brand'"],
+            ["--cmpc-column brand: no such column in", "the nearest is", "there are: product, "],
         ),
         (["--output", "photos"], ["photos: not empty", "--resume", "--overwrite", "--output"]),
         (["--output", "uncaptioned.csv"], ["uncaptioned.csv: a file is in the way"]),

@@ -432,6 +432,7 @@ def record(cmpm=1.0, image_spread=0.5, text_spread=0.5, recall=1.5, chance=1.0):
         (record(image_spread=0.005), ["the image tower has collapsed"]),
         (record(text_spread=0.005), ["the text tower has collapsed"]),
         (record(image_spread=0.0, text_spread=0.0, recall=100, chance=100), []),  # one image and one text
+        (record(cmpm=12.0, recall=100, chance=100), []),  # where nothing can be wrong
     ],
 )
 def test_warnings(found, expected):

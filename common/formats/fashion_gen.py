@@ -107,6 +107,7 @@ class StackedImages:
 
     files: list[Path]
     rows: int
+    column: str = IMAGE
 
     def __len__(self) -> int:
         return self.rows

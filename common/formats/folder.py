@@ -52,6 +52,11 @@ def read(path: Path) -> Source:
     return Source(path, frame, places, path, unusable, ["folder of images, each with a .txt file"], columns)
 
 
+def lines_of(text: Path) -> list[str]:
+    """The lines of a text file in which something is written, or one that is empty."""
+    return [line for line in text.read_text(encoding="utf-8-sig").split("\n") if line.strip()] or [""]
+
+
 def captioned_images(path: Path, unusable: list[tuple[str, str]]) -> Iterator[list[str]]:
     """Product, image and caption of each row; those that cannot be used are added to the list on the way."""
     is_inside, unreadable = inside(path), []
@@ -64,12 +69,12 @@ def captioned_images(path: Path, unusable: list[tuple[str, str]]) -> Iterator[li
             unusable.append(("its text file is a link out of the folder", str(name)))
             continue
         try:
-            captions = text.read_text(encoding="utf-8-sig").splitlines() if text.is_file() else None
+            captions = lines_of(text) if text.is_file() else None
         except UnicodeDecodeError as error:
             raise InputError(f"{text}: the encoding is not UTF-8 ({error.reason}); save the file as UTF-8") from None
         if captions is None:
             unusable.append(("no text file beside the image", str(name)))
             continue
         product = name.parent if name.parent.name else name
-        yield from ([str(product), str(name), caption] for caption in captions or [""])
+        yield from ([str(product), str(name), caption] for caption in captions)
     unusable += [("a folder that may not be read", str(folder.relative_to(path))) for folder in unreadable]

@@ -208,6 +208,10 @@ class ListedImages:
     def files(self) -> list[Path]:
         return self.lists.files
 
+    @property
+    def column(self) -> str:
+        return self.lists.column
+
     def __len__(self) -> int:
         return int(self.ends[-1])
 

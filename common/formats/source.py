@@ -17,9 +17,11 @@ class StoredImages(Protocol):
 
     Attributes:
         files: that they stand in.
+        column: of those files that they stand in, where there may be several of images.
     """
 
     files: Sequence[Path]
+    column: str
 
     def __len__(self) -> int: ...
 
@@ -36,10 +38,12 @@ class NamedImages(Sequence[Path]):
         folder: that the names are relative to.
         names: `TEXT`.
         files: that they stand in, each in its own.
+        column: the same for all, whatever column named them.
     """
 
     folder: Path
     names: pd.Series
+    column: str = "image"
 
     @property
     def files(self) -> Sequence[Path]:

@@ -52,8 +52,8 @@ def find_encoding(path: Path) -> tuple[str, str]:
     """The encoding that a whole file can be read in, and how people call it.
 
     Raises:
-        InputError: it is empty or an Excel workbook, or its encoding is neither UTF-8 nor UTF-16 with its mark nor
-            Windows-1252.
+        InputError: it is empty or an Excel workbook, its encoding is neither UTF-8 nor UTF-16 with its mark nor
+            Windows-1252, or it is UTF-8 but for some bytes.
     """
     encodings = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}
     with path.open("rb") as file:
@@ -69,11 +69,31 @@ def find_encoding(path: Path) -> tuple[str, str]:
             with path.open(encoding=encoding, newline="") as text:
                 written = sum(bool(piece.strip()) for piece in iter(partial(text.read, READ_AT_ONCE), ""))
         except UnicodeDecodeError:
+            if name == "UTF-8":
+                refuse_broken_utf8(path)
             continue
         if not written:
             raise InputError(f"{path}: the file is empty; expected a header line and a line a product")
         return encoding, name
     raise InputError(f"{path}: the encoding is neither UTF-8 nor Windows-1252; save the file as UTF-8")
+
+
+def refuse_broken_utf8(path: Path) -> None:
+    """Raise an `InputError` that names the first line which is not UTF-8, if more of the letters beyond ASCII are UTF-8
+    than are not: to read such a file as Windows-1252 would spoil them all."""
+    letters, wrong = 0, []
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        for number, line in enumerate(text, start=1):
+            if not line.isascii():
+                beyond = [letter for letter in line if letter > "\x7f"]
+                broken = sum("\udc80" <= letter <= "\udcff" for letter in beyond)
+                letters += len(beyond) - broken
+                wrong += [number] * broken
+    if letters > len(wrong):
+        raise InputError(
+            f"{path}, line {wrong[0]}: not UTF-8, as the rest of the file is ({len(set(wrong)):,} such lines); "
+            "correct what is written there, or save the file as UTF-8 again"
+        )
 
 
 def find_delimiter(path: Path, encoding: str) -> str:

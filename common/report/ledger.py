@@ -5,6 +5,7 @@
 
 import json
 import re
+import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from common.errors import InputError
 from common.files import write_atomically
 from common.hyperparameters import Block, read_block
-from common.options import ROOT, EvalOptions
+from common.options import RECORDED_PATHS, ROOT, EvalOptions
 
 LEDGER = ROOT / "assets" / "results"
 LEFT_OUT = ("run", "by", "relevance", "fg101", "comparison")
@@ -120,8 +121,12 @@ def record_share(file: Path, share: float) -> None:
 
 
 def command(config: dict[str, Any], catalogue: str, block: Block) -> str:
-    """How to train such a run today: the options that differ from the block of the model's README."""
+    """How to train such a run today: the columns that were named, and what differs from the block of the model's
+    README."""
     words = ["python", f"{config['model']}/train.py", "--data", catalogue]
+    for key, value in config["data"]["options"].items():
+        if value is not None and key not in RECORDED_PATHS:
+            words += [f"--{key.replace('_', '-')}", value]
     for key, value in config["hyperparameters"].items():
         if value != block.values.get(key):
             option = key.replace("_", "-")
@@ -129,7 +134,7 @@ def command(config: dict[str, Any], catalogue: str, block: Block) -> str:
                 words.append(f"--{option}" if value else f"--no-{option}")
             else:
                 words += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
-    return " ".join(words)
+    return shlex.join(words)
 
 
 def read_ledger(folder: Path = LEDGER) -> list[dict[str, Any]]:

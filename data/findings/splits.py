@@ -122,8 +122,9 @@ def inside_findings(used: pd.DataFrame, near: pd.DataFrame) -> dict[str, Finding
         "with_different_captions": len(differ)
     }
     advice = (
-        "One photograph of two products, or of shades that only the words tell apart. With different captions one of "
-        "them counts as a hit, whichever is found. Where it is one product, give it one id."
+        "One photograph of two products, or of shades that only the words tell apart. With different captions each is "
+        "wrong for the other's, and equal files tie, which counts against the model. Where it is one product, give it "
+        "one id."
     )
     what = "pairs of near-duplicate images of different products in the same split"
     files = used[used.groupby("file")["product"].transform("nunique") > 1].drop_duplicates(["file", "product"])
