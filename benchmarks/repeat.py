@@ -25,7 +25,7 @@ from matplotlib import pyplot as plt
 
 from common.errors import InputError, run_script
 from common.files import write_atomically
-from common.options import ROOT, EvalOptions, train_command_line
+from common.options import ROOT, EvalOptions, refuse_repeated, train_command_line
 from common.recall import CUTOFFS, DIRECTIONS
 from common.report import ledger
 
@@ -62,6 +62,7 @@ class Repeat:
 
 
 def main() -> None:
+    refuse_repeated("--seeds", "--vary")
     options, passed_on = tyro.cli(Options, description=__doc__, return_unknown_args=True)
     name, values = (options.vary[0].replace("_", "-"), options.vary[1:]) if options.vary else ("", ("",))
     check(options, name, values, passed_on)

@@ -115,6 +115,16 @@ def train_command_line(model: str, hyperparameters: type[Settings]) -> tuple[Tra
     return options, settings
 
 
+def refuse_repeated(*options: str) -> None:
+    """Raise an `InputError` if one of these options of several values is typed twice: the last would count."""
+    typed = [word.partition("=")[0] for word in sys.argv[1:]]
+    for option in options:
+        if typed.count(option) > 1:
+            raise InputError(
+                f"{option} is given twice, and only the last would count: name all values after one {option}"
+            )
+
+
 def run_folder(typed: Path | None, model: str) -> Path:
     return (typed or ROOT / "runs" / model).expanduser()
 
@@ -128,6 +138,7 @@ def at_home(options: Any) -> Any:
 def eval_command_line(model: str) -> EvalOptions:
     """Parse the options of eval.py; its run stays None where kept ranks are compared and no run is evaluated."""
     description = f"Print the image-to-text and text-to-image recall of a trained {model}."
+    refuse_repeated("--by", "--compare")
     options = at_home(tyro.cli(EvalOptions, description=description))
     if options.compare and options.run is None:
         return options

@@ -110,6 +110,13 @@ def test_evaluation(root, monkeypatch):
     assert (eval_command_line("tiny").run, eval_command_line("tiny").split) == (Path("mine"), "test")
 
 
+@pytest.mark.parametrize("words", [["--by", "a", "--by", "b"], ["--compare", "one", "--split", "val", "--compare=two"]])
+def test_values_that_would_be_lost_are_refused(root, monkeypatch, words):
+    monkeypatch.setattr(sys, "argv", ["eval.py", *words])
+    with pytest.raises(InputError, match=f"{words[0]} is given twice, and only the last would count"):
+        eval_command_line("tiny")
+
+
 # --- --resume --------------------------------------------------------------------------------------------------
 
 
