@@ -163,14 +163,15 @@ class Search:
     ) -> Answer:
         """The products whose best images are nearest to a unit vector (D,)."""
         check_top(top)
-        allowed = self.allowed(where, but)
-        if allowed is not None and not allowed.any():
-            return Answer(name, [], self.judged([], cross_modal))
+        allowed = self.allowed(where)
         images = self.images.count if allowed is None else int(allowed.sum())
-        wanted = top
+        if not images:
+            return Answer(name, [], self.judged([], cross_modal))
+        left_out = -1 if but is None else self.number(but)
+        wanted = top if but is None else top + 1
         while True:  # several images of one product may be found
             scores, found = self.images.nearest(query[None], min(wanted, images), allowed)
-            kept = found[0] >= 0
+            kept = (found[0] >= 0) & (self.product_of_image[found[0]] != left_out)
             products, first = np.unique(self.product_of_image[found[0][kept]], return_index=True)
             if len(products) >= top or wanted >= images:
                 break
@@ -193,16 +194,14 @@ class Search:
         attributes = {name: row[ATTRIBUTE + name] for name in self.attributes if row[ATTRIBUTE + name]}
         return Result(rank, row["id"], row["title"], round(score, 4), attributes)
 
-    def allowed(self, where: Sequence[str], but: str | None = None) -> np.ndarray | None:
-        """(N,) bool, the images of products that meet all conditions; None where all do."""
-        if not where and but is None:
+    def allowed(self, where: Sequence[str]) -> np.ndarray | None:
+        """(N,) bool, the images of products that meet all conditions; None where there are none."""
+        if not where:
             return None
         keep = np.ones(len(self.products), dtype=bool)
         for condition in where:
             column, sign, value = self.condition(condition)
             keep &= (self.products[ATTRIBUTE + column].map(fold) == fold(value)).to_numpy() == (sign == "=")
-        if but is not None:
-            keep[self.number(but)] = False
         return keep[self.product_of_image]
 
     def has(self, column: str, value: str) -> bool:

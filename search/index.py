@@ -37,8 +37,8 @@ class Options(CatalogueOptions):
     remove: tuple[str, ...] = ()
     """Ids of products to take out of the index; nothing is embedded then."""
     engine: Literal["auto", "exact", "hnsw"] | None = None
-    """How images are searched: exact compares with all, hnsw follows a graph and may miss some, auto is exact up to
-    100,000 images (None: what was given before, first of all auto)."""
+    """How images are searched: exact compares with all, hnsw follows a graph and may miss some (under conditions
+    it compares, too), auto is exact up to 100,000 images (None: what was given before, first of all auto)."""
 
     qdrant: str | None = None
     """URL of a Qdrant server that the index is sent to as well, for search/query.py --qdrant."""

@@ -39,6 +39,9 @@ class Neighbours:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The nearest vectors of each query, best first.
 
+        Allowed ones are always compared one by one: a walk through the graph ends before it comes to those that lie far
+        from the query.
+
         Args:
             queries: (Q, D) float32 unit vectors.
             top: how many, K.
@@ -47,12 +50,15 @@ class Neighbours:
         Returns:
             (Q, K) float32 cosines and (Q, K) int64 positions, -1 where there are fewer.
         """
-        selector = None if allowed is None else faiss.IDSelectorBatch(np.flatnonzero(allowed))
+        queries = np.ascontiguousarray(queries)
+        if allowed is not None:
+            vectors = self.index if self.kind == "exact" else faiss.downcast_index(self.index.storage)
+            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            return vectors.search(queries, top, params=faiss.SearchParameters(sel=selector))
         if self.kind == "exact":
-            parameters = faiss.SearchParameters(sel=selector)
-        else:
-            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=max(EF_SEARCH, 2 * top))
-        return self.index.search(np.ascontiguousarray(queries), top, params=parameters)
+            return self.index.search(queries, top)
+        parameters = faiss.SearchParametersHNSW(efSearch=max(EF_SEARCH, 2 * top))
+        return self.index.search(queries, top, params=parameters)
 
     def recall(self, queries: np.ndarray, exact: "Neighbours", top: int = 10) -> float:
         """The share of the exact nearest that is found, in 0..1; of fewer vectors than `top`, of all."""

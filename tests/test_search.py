@@ -365,6 +365,9 @@ def test_conditions_leave_only_what_meets_them(kind, search):
     wanted = {name for name, row in rows.items() if row["colour"] == "red" and row["shape"] != "bar"}
     assert {result.id for result in answer.results} == wanted and len(wanted) > 3
     assert search.by_text("a disc", where=["colour=red", "colour=blue"]).results == []
+    likes = search.similar("1010", top=PRODUCTS, where=["shape!=bar"]).results
+    assert {result.id for result in likes} == {name for name, row in rows.items() if row["shape"] != "bar"} - {"1010"}
+    assert len(search.similar("1010", top=PRODUCTS).results) == PRODUCTS - 1
 
 
 @pytest.mark.parametrize(
@@ -417,6 +420,21 @@ def test_a_graph_finds_nearly_what_comparing_with_all_finds(monkeypatch):
     lost = Neighbours(few, "hnsw")
     monkeypatch.setattr(lost, "nearest", lambda queries, top: (None, np.tile([0, 1, -1, -1, -1], (len(queries), 1))))
     assert lost.recall(vectors[:20], Neighbours(few)) == pytest.approx(0.4)
+
+
+def test_a_graph_loses_nothing_under_a_condition(tmp_path):
+    """What is allowed lies far from the query, and from what a walk through the graph passes."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((60, 16))
+    vectors = centres[rng.integers(0, 60, 6000)] + 0.3 * rng.standard_normal((6000, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    query, scores = vectors[:1], vectors @ vectors[0]
+    allowed = np.argsort(np.argsort(scores)) < 50
+    Neighbours(vectors, "hnsw").write(tmp_path)
+    for graph in (Neighbours(vectors, "hnsw"), Neighbours.read(tmp_path)):
+        found = graph.nearest(query, 60, allowed)[1][0]
+        assert np.array_equal(found[:50], np.argsort(-scores)[-50:]) and (found[50:] == -1).all()
+        assert graph.nearest(query, 10)[1][0][0] == 0
 
 
 def test_a_graph_is_kept_and_built_again_when_products_change(built, run, catalogue, tmp_path, monkeypatch, capsys):
