@@ -17,6 +17,7 @@ import tyro
 
 from common.errors import InputError, run_script
 from common.options import ROOT, CatalogueOptions, typed_data, with_recorded_data
+from search.opening import Repeatable, flat
 
 if TYPE_CHECKING:
     from search.store import Manifest
@@ -34,7 +35,7 @@ class Options(CatalogueOptions):
     add: tyro.conf.FlagCreatePairsOff[bool] = False
     """Keep the products of the index that --data does not hold: it is an addition, not the whole catalogue. Calls
     without --data leave what it brought as it is."""
-    remove: tuple[str, ...] = ()
+    remove: Repeatable = ()
     """Ids of products to take out of the index; nothing is embedded then."""
     engine: Literal["auto", "exact", "hnsw"] | None = None
     """How images are searched: exact compares with all, hnsw follows a graph and may miss some (under conditions
@@ -58,12 +59,13 @@ def main() -> None:
     if not is_index and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: not empty and no index, so it stays as it is; name another folder with --output")
     manifest = read_manifest(folder) if is_index else None
-    if not options.remove:
+    products = set(flat(options.remove))
+    if not products:
         manifest = bring_up_to_date(folder, manifest, options)
     elif manifest is None:
         raise InputError(f"{folder}: no index there, nothing to --remove from")
     else:
-        manifest = remove_named(folder, manifest, set(options.remove))
+        manifest = remove_named(folder, manifest, products)
     manifest = build_engine(folder, compact(folder, manifest), options.engine)
     if options.qdrant is not None:
         from search.served import connect, upload

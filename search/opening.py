@@ -1,13 +1,21 @@
-"""Which index is searched, and with what: the options that query.py and app.py share."""
+"""Which index is searched, and with what: the options that the scripts of search/ share."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 if TYPE_CHECKING:
     from search.engine import Search
+
+Repeatable = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
+"""Of an option with values that may be given again, with more of them; `flat` has all."""
+
+
+def flat(given: Repeatable) -> tuple[str, ...]:
+    return tuple(chain.from_iterable(given))
 
 
 @dataclass(frozen=True)

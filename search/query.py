@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tyro
 
 from common.errors import InputError, run_script
-from search.opening import SearchOptions, open_search
+from search.opening import Repeatable, SearchOptions, flat, open_search
 
 if TYPE_CHECKING:
     from search.engine import Search
@@ -39,7 +39,7 @@ class Options(SearchOptions):
     """Id of a product: finds those that look like it."""
     describe: tyro.conf.FlagCreatePairsOff[bool] = False
     """With --image: the captions that describe the picture best, in place of products."""
-    where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ATTRIBUTE=VALUE|ATTRIBUTE!=VALUE")] = ()
+    where: Annotated[Repeatable, tyro.conf.arg(metavar="ATTRIBUTE=VALUE|ATTRIBUTE!=VALUE")] = ()
     """Conditions on attributes that all must hold; neither names nor values mind case."""
     top: int = 10
     """How many results."""
@@ -73,7 +73,7 @@ def check(options: Options) -> None:
              if value]  # fmt: skip
     if len(given) != 1:
         found = f"{' and '.join(given)} are given" if given else "none is given"
-        swallowed = " ".join(condition for condition in options.where if "=" not in condition)
+        swallowed = " ".join(condition for condition in flat(options.where) if "=" not in condition)
         if swallowed and not given:  # --where takes all that follows it
             found += f": --where took {swallowed!r} as a condition; put the words before the options"
         raise InputError(f"give words, --image FILE or --like ID; {found}")
@@ -90,13 +90,14 @@ def check(options: Options) -> None:
 
 
 def ask(search: "Search", options: Options) -> "Answer":
+    where = flat(options.where)
     if options.like is not None:
-        return search.similar(options.like, options.top, options.where)
+        return search.similar(options.like, options.top, where)
     if options.image is not None:
         picture = options.image.expanduser()
         weight = 0.5 if options.weight is None else options.weight
-        return search.by_image(picture, options.text, weight, options.top, options.where)
-    return search.by_text(options.words, options.top, options.where)
+        return search.by_image(picture, options.text, weight, options.top, where)
+    return search.by_text(options.words, options.top, where)
 
 
 def print_words(search: "Search", options: Options) -> None:

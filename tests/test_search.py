@@ -207,8 +207,8 @@ def test_an_addition_keeps_the_rest_and_products_come_and_go(built, run, catalog
     build(monkeypatch, run, few, folder, "--add")
     assert len(contents(folder)) == PRODUCTS + 2
     before = contents(folder)
-    run_main(index.main, monkeypatch, "--output", folder, "--remove", "1000", "3000")
-    assert_same(contents(folder), {key: value for key, value in before.items() if key not in ("1000", "3000")})
+    run_main(index.main, monkeypatch, "--output", folder, "--remove", "1000", "1002", "--remove", "3000")
+    assert_same(contents(folder), {key: value for key, value in before.items() if key not in ("1000", "1002", "3000")})
     build(monkeypatch, run, few, folder, "--add")
     assert "3000" in contents(folder) and "1000" not in contents(folder)
     with pytest.raises(InputError, match="--remove: 1 of these products are not in the index, 1000 is the first"):
@@ -512,6 +512,14 @@ def test_a_picture_and_its_words(built, catalogue, monkeypatch, capsys):
     assert [caption["rank"] for caption in found["captions"]] == [1, 2, 3]
     run_main(query.main, monkeypatch, built, "--like", "1007", "--where", "shape=disc", "--json", "--device", "cpu")
     assert all(result["attributes"]["shape"] == "disc" for result in json.loads(capsys.readouterr().out)["results"])
+
+
+def test_conditions_may_be_given_together_or_one_by_one(built, monkeypatch, capsys):
+    for between in ([], ["--where"]):
+        run_main(query.main, monkeypatch, built, "disc", "--json", "--device", "cpu", "--top", 50,
+                 "--where", "shape=disc", "colour!=red", *between, "colour!=blue")  # fmt: skip
+        found = [result["attributes"] for result in json.loads(capsys.readouterr().out)["results"]]
+        assert found and all(one["shape"] == "disc" and one["colour"] not in ("red", "blue") for one in found)
 
 
 @pytest.mark.parametrize(
