@@ -51,27 +51,33 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     # imported only now, so that --help and a mistyped option answer at once
     from common.files import remove_leftovers
-    from search.store import MANIFEST, compact, read_manifest
+    from search.store import LOCK, MANIFEST, writing
 
     folder = options.output.expanduser()
     remove_leftovers(folder)
-    is_index = (folder / MANIFEST).is_file()
-    if not is_index and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: not empty and no index, so it stays as it is; name another folder with --output")
-    manifest = read_manifest(folder) if is_index else None
+    if not (folder / MANIFEST).is_file():
+        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - {LOCK}):
+            raise InputError(f"{folder}: not empty and no index, so it stays as it is; "
+                             "name another folder with --output")  # fmt: skip
+        if flat(options.remove):
+            raise InputError(f"{folder}: no index there, nothing to --remove from")
+    with writing(folder):
+        write(folder, options)
+    print(f"index: {folder}")
+
+
+def write(folder: Path, options: Options) -> None:
+    """Write what the options ask for into the index, and to a server where they name one."""
+    from search.store import MANIFEST, compact, read_manifest
+
+    manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else None
     products = set(flat(options.remove))
-    if not products:
-        manifest = bring_up_to_date(folder, manifest, options)
-    elif manifest is None:
-        raise InputError(f"{folder}: no index there, nothing to --remove from")
-    else:
-        manifest = remove_named(folder, manifest, products)
+    manifest = remove_named(folder, manifest, products) if products else bring_up_to_date(folder, manifest, options)
     manifest = build_engine(folder, compact(folder, manifest), options.engine)
     if options.qdrant is not None:
         from search.served import connect, upload
 
         upload(connect(options.qdrant), folder, manifest, options.collection or folder.resolve().name)
-    print(f"index: {folder}")
 
 
 def remove_named(folder: Path, manifest: "Manifest", products: set[str]) -> "Manifest":

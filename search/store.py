@@ -21,7 +21,7 @@ from common.errors import InputError
 from common.files import PART, remove, remove_leftovers, replacing, write_atomically
 from common.hashing import digest
 
-MANIFEST, SEGMENTS = "index.json", "segments"
+MANIFEST, SEGMENTS, LOCK = "index.json", "segments", "index.lock"
 VERSION = 1
 MOST_SEGMENTS = 200
 MOST_REMOVED = 0.3
@@ -91,6 +91,26 @@ class Segment:
         return Segment(
             self.products[kept], self.images[images], self.texts[texts], self.image_emb[images], self.text_emb[texts]
         )
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing an index meanwhile; should this one be killed, the system ends that.
+
+    Raises:
+        InputError: another one is writing it.
+    """
+    import fcntl  # not on Windows, where no index can be made
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another search/index.py writes this index; wait for it") from None
+        except OSError as error:
+            print(f"{folder}: cannot be locked ({error.strerror}); start no other search/index.py for it meanwhile")
+        yield
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,6 +1,7 @@
 """search/: an index is what was embedded, whatever was added, removed or killed; a query finds the nearest."""
 
 import errno
+import fcntl
 import json
 import pkgutil
 import shutil
@@ -20,7 +21,7 @@ from common.errors import InputError
 from search import Search, index, query
 from search.neighbours import Neighbours, chosen
 from search.results import Answer, Result
-from search.store import live_products, read_all, read_manifest, write_manifest
+from search.store import live_products, read_all, read_manifest, write_manifest, writing
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCTS = 120
@@ -247,6 +248,22 @@ def test_a_folder_of_something_else_stays(run, catalogue, tmp_path, monkeypatch)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty and no index, so it stays as it is"):
         build(monkeypatch, run, catalogue, tmp_path)
+
+
+def test_one_process_writes_an_index_at_a_time(built, run, catalogue, tmp_path, monkeypatch, capsys):
+    """A second one would read the manifest before the first has written its products into it."""
+    folder = tmp_path / "index"
+    for _ in ("a new one", "one that is there"):
+        with writing(folder), pytest.raises(InputError, match=r"another search/index\.py writes this index; wait"):
+            build(monkeypatch, run, catalogue, folder)
+        shutil.copytree(built, folder, dirs_exist_ok=True)
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    build(monkeypatch, run, catalogue, folder)
+    assert "cannot be locked (No locks available); start no other" in capsys.readouterr().out
 
 
 def test_an_index_of_another_run_is_refused(built, run, catalogue, tmp_path, monkeypatch):
