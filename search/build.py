@@ -14,7 +14,7 @@ from common.hashing import digest
 from common.images import read_image
 from common.splits import fewer_products
 from search.encoder import Encoder
-from search.store import ATTRIBUTE, Segment
+from search.store import ATTRIBUTE, BETWEEN, Segment
 
 THUMBNAIL = (160, 120)
 """(height, width) in pixels"""
@@ -33,7 +33,8 @@ def digests_of(data: Data) -> dict[str, str]:
     found: dict[str, list] = {}
     for product, content, *row in zip(rows["product"], contents, *(rows[name] for name in columns), strict=True):
         found.setdefault(product, [columns]).append([content, *row])
-    return {product: digest(lines) for product, lines in found.items()}
+    # of several rows, older indexes kept the first one's values: by another hash they are brought up to date
+    return {product: digest(lines if len(lines) == 2 else [*lines, "all"]) for product, lines in found.items()}
 
 
 def segment_of(rows: pd.DataFrame, data: Data, encoder: Encoder, digests: dict[str, str]) -> Segment:
@@ -42,7 +43,7 @@ def segment_of(rows: pd.DataFrame, data: Data, encoder: Encoder, digests: dict[s
     first = rows.drop_duplicates("product")
     products = pd.DataFrame({
         "id": first["product"], "title": first["caption"], "digest": first["product"].map(digests),
-        **{ATTRIBUTE + name: first[name] for name in catalogue.attributes},
+        **{ATTRIBUTE + name: all_values(rows, name).to_numpy() for name in catalogue.attributes},
     })  # fmt: skip
     images = rows.drop_duplicates(["product", "image"])[["product", "image"]]
     texts = rows[~pd.DataFrame({"of": rows["product"], "text": rows["caption"].map(fold)}).duplicated()]
@@ -54,6 +55,12 @@ def segment_of(rows: pd.DataFrame, data: Data, encoder: Encoder, digests: dict[s
         encoder.images(data.images.pixels, images["image"].to_numpy()),
         encoder.texts(texts["caption"].tolist()),
     )
+
+
+def all_values(rows: pd.DataFrame, attribute: str) -> pd.Series:
+    """(P,) the distinct values that the rows of each product have, as a segment keeps them."""
+    distinct = rows.drop_duplicates(["product", attribute])
+    return distinct.groupby("product", sort=False)[attribute].agg(BETWEEN.join)
 
 
 def thumbnail(source: Path | bytes | None) -> bytes:

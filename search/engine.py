@@ -13,7 +13,7 @@ from common.errors import InputError
 from search.encoder import Encoder, Picture
 from search.neighbours import Neighbours
 from search.results import Answer, Result
-from search.store import ATTRIBUTE, read_all, read_manifest
+from search.store import ATTRIBUTE, read_all, read_manifest, shown, values_of
 
 if TYPE_CHECKING:
     from search.onnx_encoder import OnnxEncoder
@@ -191,7 +191,8 @@ class Search:
 
     def result(self, rank: int, number: int, score: float) -> Result:
         row = self.products.iloc[number]
-        attributes = {name: row[ATTRIBUTE + name] for name in self.attributes if row[ATTRIBUTE + name]}
+        attributes = {name: shown(row[ATTRIBUTE + name]) for name in self.attributes}
+        attributes = {name: values for name, values in attributes.items() if values}
         return Result(rank, row["id"], row["title"], round(score, 4), attributes)
 
     def allowed(self, where: Sequence[str]) -> np.ndarray | None:
@@ -201,7 +202,9 @@ class Search:
         keep = np.ones(len(self.products), dtype=bool)
         for condition in where:
             column, sign, value = self.condition(condition)
-            keep &= (self.products[ATTRIBUTE + column].map(fold) == fold(value)).to_numpy() == (sign == "=")
+            found = self.products[ATTRIBUTE + column]
+            meeting = [kept for kept in found.unique() if fold(value) in map(fold, values_of(kept))]
+            keep &= found.isin(meeting).to_numpy() == (sign == "=")
         return keep[self.product_of_image]
 
     def has(self, column: str, value: str) -> bool:
@@ -210,7 +213,7 @@ class Search:
 
     def values(self, column: str) -> list[str]:
         """The values of an attribute."""
-        return self.products[ATTRIBUTE + column].unique().tolist()
+        return list({value for kept in self.products[ATTRIBUTE + column].unique() for value in values_of(kept)})
 
     def condition(self, text: str) -> tuple[str, str, str]:
         """Column, sign and value of "gender=Women" or "gender!=Women"; neither minds case.

@@ -13,7 +13,7 @@ class Result:
         id: of the product.
         title: its first caption.
         score: cosine of the query and of the product's best image.
-        attributes: column -> value, without the empty ones.
+        attributes: column -> value, or values with commas between, without the empty ones.
     """
 
     rank: int

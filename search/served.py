@@ -20,7 +20,7 @@ from common.errors import InputError
 from search.encoder import Picture
 from search.engine import Search, check_top
 from search.results import Answer, Result
-from search.store import ATTRIBUTE, SEGMENTS, Manifest, Segment, read_segment
+from search.store import ATTRIBUTE, SEGMENTS, Manifest, Segment, read_segment, shown, values_of
 
 AT_ONCE = 256
 NAMES = uuid.UUID("5a1d0a52-53f0-4d0e-9d0b-6d1f4e8f0c11")
@@ -93,8 +93,8 @@ def image_points(segment: Segment) -> Iterator[models.PointStruct]:
         attributes = {key.removeprefix(ATTRIBUTE): row[key] for key in row.index if key.startswith(ATTRIBUTE)}
         payload = {
             "product": product, "title": row["title"], "digest": row["digest"], "number": number, "of": of[product],
-            "attributes": {key: value for key, value in attributes.items() if value},
-            "folded": {key: fold(value) for key, value in attributes.items()},
+            "attributes": {key: shown(kept) for key, kept in attributes.items() if shown(kept)},
+            "folded": {key: [fold(value) for value in values_of(kept)] for key, kept in attributes.items()},
         }  # fmt: skip
         yield models.PointStruct(id=point(f"image {product} {number}"), vector=vector.tolist(), payload=payload)
 

@@ -28,6 +28,8 @@ MOST_REMOVED = 0.3
 """The share of removed products above which the rest is written again."""
 TABLES = ("products", "images", "texts")
 ATTRIBUTE = "attribute "
+BETWEEN = "\x1f"
+"""Between the values of an attribute of which a product has several."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Segment:
 
     Attributes:
         products: columns id, title, digest (of all that is known of the product), and one an attribute, whose name
-            begins with `ATTRIBUTE`.
+            begins with `ATTRIBUTE`, with the values of all the product's rows.
         images: columns product, thumbnail (the bytes of a JPEG).
         texts: columns product, caption.
         image_emb: (N, D) float32 unit vectors of `images`.
@@ -111,6 +113,16 @@ def writing(folder: Path) -> Iterator[None]:
         except OSError as error:
             print(f"{folder}: cannot be locked ({error.strerror}); start no other search/index.py for it meanwhile")
         yield
+
+
+def values_of(kept: str) -> list[str]:
+    """The values of a product's attribute, mostly one, from how a segment keeps them."""
+    return kept.split(BETWEEN)
+
+
+def shown(kept: str) -> str:
+    """The same to be read, "" for none."""
+    return ", ".join(filter(None, values_of(kept)))
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -387,6 +387,24 @@ def test_conditions_leave_only_what_meets_them(kind, search):
     assert len(search.similar("1010", top=PRODUCTS).results) == PRODUCTS - 1
 
 
+def test_a_product_has_the_values_of_all_its_rows(built, run, catalogue, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "index"
+    shutil.copytree(built, folder)
+
+    def change(rows):  # of two images that 1010 has
+        rows.loc[rows["image"] == "images/1010-1.jpg", ["colour", "title"]] = ["mauve", ""]
+        return rows
+
+    build(monkeypatch, run, table(catalogue, tmp_path / "new", change), folder)
+    assert "0 new, 1 changed, 0 gone" in capsys.readouterr().out
+    search, colour = Search(folder, device="cpu"), tiny_products(PRODUCTS)[10]["colour"]
+    conditions = ("colour=Mauve", f"colour={colour}", "title=", "colour!=mauve", f"colour!={colour}")
+    answers = [search.by_text("disc", PRODUCTS, [condition]) for condition in conditions]
+    found = [{result.id: result.attributes for result in answer.results} for answer in answers]
+    assert ["1010" in ids for ids in found] == [True, True, True, False, False] and len(found[3]) == PRODUCTS - 1
+    assert found[0]["1010"]["colour"] == f"{colour}, mauve" and found[0]["1010"]["title"] == "No. 10"
+
+
 @pytest.mark.parametrize(
     ("condition", "message"),
     [

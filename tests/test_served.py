@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from catalogues import tiny_products
 from qdrant_client import QdrantClient
@@ -28,12 +29,17 @@ def stub(monkeypatch):
 
 @pytest.fixture(scope="module")
 def built(data, tmp_path_factory):
+    """An index in which one product has two captions and two colours."""
     folder = tmp_path_factory.mktemp("index")
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_patches(monkeypatch)
         monkeypatch.setattr(index, "SEGMENT", 50)
         run = train(monkeypatch, data, folder / "run", epochs=6)
-        run_main(index.main, monkeypatch, "--run", run, "--output", folder / "index", "--device", "cpu")
+        rows = pd.read_csv(data, dtype=str)
+        rows = pd.concat([rows, rows[rows["id"] == "1010"].assign(colour="mauve", caption="Also mauve")])
+        rows.to_csv(folder / "shop.csv", index=False)
+        named = "--run", run, "--data", folder / "shop.csv", "--image-root", data.parent
+        run_main(index.main, monkeypatch, *named, "--output", folder / "index", "--device", "cpu")
     return folder / "index"
 
 
@@ -81,7 +87,8 @@ def test_the_same_is_found(both, data):
         assert served.thumbnail(row["id"]) == local.thumbnail(row["id"])
 
 
-CONDITIONS = (["Colour=RED"], ["shape!=disc"], ["colour=red", "shape!=bar"], ["colour=red", "colour=blue"])
+CONDITIONS = (["Colour=RED"], ["shape!=disc"], ["colour=red", "shape!=bar"], ["colour=red", "colour=blue"],
+              ["colour=mauve"], ["colour!=mauve"])  # fmt: skip
 
 
 @pytest.mark.parametrize("where", CONDITIONS)
@@ -109,7 +116,7 @@ def test_products_come_and_go(built, client, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     upload(client, folder, read_manifest(folder), "shop")
     assert "120 products before; 0 to send, 2 taken out" in capsys.readouterr().out
-    assert len(products_of(client, "shop")) == 118 and client.count("shop-texts").count == 118
+    assert len(products_of(client, "shop")) == 118 and client.count("shop-texts").count == 119
     served = ServedSearch(folder, client, "shop", device="cpu")
     assert_same(served.by_text("disc", top=200), Search(folder, device="cpu").by_text("disc", top=200))
     upload(client, built, read_manifest(built), "shop")
@@ -134,7 +141,7 @@ def test_what_was_cut_off_is_sent_again(built, client, monkeypatch):
     use_patches(monkeypatch)
     upload(client, built, read_manifest(built), "shop")
     assert len(products_of(client, "shop")) == client.count("shop").count == 120
-    assert client.count("shop-texts").count == 120
+    assert client.count("shop-texts").count == 121
 
 
 def test_no_server_and_no_collection(built, client, monkeypatch):
