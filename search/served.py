@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from common.captions import fold
 from common.errors import InputError
+from common.hashing import digest
 from search.encoder import Picture
 from search.engine import Search, check_top
 from search.results import Answer, Result
@@ -43,7 +44,7 @@ def connect(url: str) -> QdrantClient:
 
 
 def upload(client: QdrantClient, folder: Path, manifest: Manifest, name: str) -> None:
-    """Bring the collections up to date: what is new or changed is sent, what is gone is deleted.
+    """Bring the collections up to date: what is new or changed, or of another model, is sent, what is gone is deleted.
 
     Killed at any moment, the next call goes on.
 
@@ -52,26 +53,25 @@ def upload(client: QdrantClient, folder: Path, manifest: Manifest, name: str) ->
         folder: of the index.
         manifest: of the index.
         name: of the collection.
+
+    Raises:
+        InputError: the collections hold vectors of another length.
     """
     segments = [read_segment(folder, part).without(set(manifest.removed.get(part, []))) for part in manifest.segments]
     wanted = {
-        product: digest
+        product: content
         for segment in segments
-        for product, digest in zip(segment.products["id"], segment.products["digest"], strict=True)
+        for product, content in zip(segment.products["id"], segment.products["digest"], strict=True)
     }
-    dim = next(segment.image_emb.shape[1] for segment in segments)
-    for collection in (name, f"{name}-texts"):
-        if not client.collection_exists(collection):
-            vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
-            client.create_collection(collection, vectors_config=vectors)
-            client.create_payload_index(collection, "product", models.PayloadSchemaType.KEYWORD)
+    make_collections(client, name, next(segment.image_emb.shape[1] for segment in segments))
     # the texts of a product are sent before its images: a product whose images are there is there as a whole
-    there = products_of(client, name)
+    model = digest(manifest.model)
+    there = products_of(client, name, model)
     gone = [product for product in there if wanted.get(product) != there[product]]
     for collection in (name, f"{name}-texts"):
         for start in range(0, len(gone), AT_ONCE):
             client.delete(collection, models.Filter(must=[one_of("product", gone[start : start + AT_ONCE])]), wait=True)
-    new = [product for product, digest in wanted.items() if there.get(product) != digest]
+    new = [product for product, content in wanted.items() if there.get(product) != content]
     print(f"{name}: {len(there):,} products before; {len(new):,} to send, {len(gone):,} taken out")
     with tqdm(total=len(new), desc="sending products", unit="product") as bar:
         for segment in segments:
@@ -80,11 +80,32 @@ def upload(client: QdrantClient, folder: Path, manifest: Manifest, name: str) ->
                 some = set(left.products["id"].iloc[start : start + AT_ONCE])
                 part = left.without(set(left.products["id"]) - some)
                 client.upsert(f"{name}-texts", list(text_points(part)), wait=True)
-                client.upsert(name, list(image_points(part)), wait=True)
+                client.upsert(name, list(image_points(part, model)), wait=True)
                 bar.update(len(some))
 
 
-def image_points(segment: Segment) -> Iterator[models.PointStruct]:
+def make_collections(client: QdrantClient, name: str, dim: int) -> None:
+    """Make the two collections of vectors (D,) where they are not there.
+
+    Raises:
+        InputError: one is there, of vectors of another length.
+    """
+    collections = (name, f"{name}-texts")
+    there = [collection for collection in collections if client.collection_exists(collection)]
+    for collection in there:
+        length = getattr(client.get_collection(collection).config.params.vectors, "size", "several")
+        if length != dim:
+            raise InputError(f"{collection}: the collection's vectors have {length} numbers, those of the index {dim}; "
+                             "name another with --collection, or delete it")  # fmt: skip
+    for collection in collections:
+        if collection not in there:
+            vectors = models.VectorParams(size=dim, distance=models.Distance.COSINE)
+            client.create_collection(collection, vectors_config=vectors)
+        for key in ("product", "model"):
+            client.create_payload_index(collection, key, models.PayloadSchemaType.KEYWORD)
+
+
+def image_points(segment: Segment, model: str) -> Iterator[models.PointStruct]:
     rows = segment.products.fillna("").set_index("id", drop=False)
     counts, of = {}, segment.images["product"].value_counts().to_dict()
     for product, vector in zip(segment.images["product"], segment.image_emb, strict=True):
@@ -92,7 +113,8 @@ def image_points(segment: Segment) -> Iterator[models.PointStruct]:
         counts[product] += 1
         attributes = {key.removeprefix(ATTRIBUTE): row[key] for key in row.index if key.startswith(ATTRIBUTE)}
         payload = {
-            "product": product, "title": row["title"], "digest": row["digest"], "number": number, "of": of[product],
+            "product": product, "title": row["title"], "digest": row["digest"], "model": model,
+            "number": number, "of": of[product],
             "attributes": {key: shown(kept) for key, kept in attributes.items() if shown(kept)},
             "folded": {key: [fold(value) for value in values_of(kept)] for key, kept in attributes.items()},
         }  # fmt: skip
@@ -115,18 +137,19 @@ def one_of(key: str, values: Sequence[str]) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
 
 
-def products_of(client: QdrantClient, name: str) -> dict[str, str]:
-    """Product id -> digest of a collection; "" where not all images are there."""
+def products_of(client: QdrantClient, name: str, model: str) -> dict[str, str]:
+    """Product id -> digest of a collection; "" where not all images are there as a model's vectors."""
     found: dict[str, str] = {}
     missing: dict[str, int] = {}
-    place = None
+    keys, place = ["product", "digest", "model", "of"], None
     while True:
-        points, place = client.scroll(name, limit=10_000, offset=place, with_payload=["product", "digest", "of"])
+        points, place = client.scroll(name, limit=10_000, offset=place, with_payload=keys)
         for payload in (record.payload for record in points):
-            found[payload["product"]] = payload["digest"]
-            missing[payload["product"]] = missing.get(payload["product"], payload["of"]) - 1
+            product = payload["product"]
+            found[product] = payload["digest"]
+            missing[product] = missing.get(product, payload["of"]) - (payload.get("model") == model)
         if place is None:
-            return {product: "" if missing[product] else digest for product, digest in found.items()}
+            return {product: "" if missing[product] else content for product, content in found.items()}
 
 
 class ServedSearch(Search):
@@ -139,7 +162,7 @@ class ServedSearch(Search):
         run, device, onnx: as of `Search`.
 
     Raises:
-        InputError: as `Search` does, or there is no such collection.
+        InputError: as `Search` does, or there is no such collection, or one of another model's vectors.
     """
 
     def __init__(
@@ -150,6 +173,10 @@ class ServedSearch(Search):
         self.client, self.name = client, name
         if not client.collection_exists(name):
             raise InputError(f"no collection {name} in the server; send the index with search/index.py --qdrant")
+        other = models.Filter(must_not=[one_of("model", [digest(self.manifest.model)])])
+        if client.scroll(name, scroll_filter=other, limit=1)[0]:
+            raise InputError(f"{name}: the collection holds vectors of another model than {self.folder}; send the "
+                             "index with search/index.py --qdrant, or name another collection")  # fmt: skip
         files = [self.folder / SEGMENTS / part / "products.parquet" for part in self.manifest.segments]
         schemas = map(pq.read_schema, files)
         names = dict.fromkeys(key for schema in schemas for key in schema.names if key.startswith(ATTRIBUTE))

@@ -15,7 +15,7 @@ from common.errors import InputError
 from search import Search, index, query
 from search.page import build_page, cards, menus_of
 from search.question import Question
-from search.served import ServedSearch, products_of, upload
+from search.served import ServedSearch, upload
 from search.store import read_manifest
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
@@ -116,7 +116,7 @@ def test_products_come_and_go(built, client, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     upload(client, folder, read_manifest(folder), "shop")
     assert "120 products before; 0 to send, 2 taken out" in capsys.readouterr().out
-    assert len(products_of(client, "shop")) == 118 and client.count("shop-texts").count == 119
+    assert client.count("shop").count == 118 and client.count("shop-texts").count == 119
     served = ServedSearch(folder, client, "shop", device="cpu")
     assert_same(served.by_text("disc", top=200), Search(folder, device="cpu").by_text("disc", top=200))
     upload(client, built, read_manifest(built), "shop")
@@ -140,8 +140,43 @@ def test_what_was_cut_off_is_sent_again(built, client, monkeypatch):
     monkeypatch.undo()
     use_patches(monkeypatch)
     upload(client, built, read_manifest(built), "shop")
-    assert len(products_of(client, "shop")) == client.count("shop").count == 120
+    assert client.count("shop").count == 120
     assert client.count("shop-texts").count == 121
+
+
+@pytest.fixture(scope="module")
+def retrained(built, data, tmp_path_factory):
+    """The index of the same catalogue by a training with another seed, and by one with shorter vectors."""
+    folder = tmp_path_factory.mktemp("retrained")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_patches(monkeypatch)
+        for name, change in (("seed", {"seed": 5}), ("short", {"embedding_dim": 16})):
+            run = train(monkeypatch, data, folder / f"{name}-run", epochs=1, **change)
+            named = "--run", run, "--data", built.parent / "shop.csv", "--image-root", data.parent
+            run_main(index.main, monkeypatch, *named, "--output", folder / name, "--device", "cpu")
+    return folder
+
+
+def test_an_index_of_another_model_is_sent_anew(both, retrained, built, client, capsys):
+    other = retrained / "seed"
+    with pytest.raises(InputError, match="shop: the collection holds vectors of another model than"):
+        ServedSearch(other, client, "shop", device="cpu")
+    capsys.readouterr()
+    upload(client, other, read_manifest(other), "shop")
+    assert "120 products before; 120 to send, 120 taken out" in capsys.readouterr().out
+    served = ServedSearch(other, client, "shop", device="cpu")
+    assert_same(served.by_text("red disc"), Search(other, device="cpu").by_text("red disc"))
+    with pytest.raises(InputError, match="another model"):
+        ServedSearch(built, client, "shop", device="cpu")
+
+
+def test_vectors_of_another_length_leave_the_collection_as_it_is(both, retrained, client):
+    short = retrained / "short"
+    with pytest.raises(InputError, match="shop: the collection's vectors have 32 numbers, those of the index 16"):
+        upload(client, short, read_manifest(short), "shop")
+    assert client.count("shop").count == 120 and client.count("shop-texts").count == 121
+    upload(client, short, read_manifest(short), "shop-short")
+    assert ServedSearch(short, client, "shop-short", device="cpu").by_text("disc").results
 
 
 def test_no_server_and_no_collection(built, client, monkeypatch):
