@@ -42,6 +42,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+QUARTER_TURNS = (5, 6, 7, 8)
 # Pillow reports broken files by any of these, depending on the format
 BROKEN_IMAGE = (
     OSError, SyntaxError, ValueError, TypeError, OverflowError, LookupError, EOFError, NotImplementedError,
@@ -228,13 +229,8 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         original = (image.height, image.width)
         image.draft("RGB", (2 * width, 2 * height))  # JPEG: decode at a coarser scale where that is enough
         image.load()
-        # not exif_transpose, which fails on odd EXIF
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-        if orientation in UPRIGHT:
-            image = image.transpose(UPRIGHT[orientation])
-            original = original if orientation < 5 else original[::-1]  # the others are a quarter turn
-        if image.mode in ("I", "F"):
-            raise ValueError("32 bits a pixel, of which nobody knows what is white; save it with 8 bits a colour")
+        original = original[::-1] if orientation(image) in QUARTER_TURNS else original
+        image = upright(image)
         if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip at 255
             image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
         if image.has_transparency_data:
@@ -243,6 +239,23 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         image = at_least_a_pixel(image.convert("RGB"), width, height)
         padded = ImageOps.pad(image, (width, height), Image.Resampling.BICUBIC, color=WHITE)
         return np.asarray(padded), original
+
+
+def orientation(image: Image.Image) -> object:
+    """How the camera was held, a number in `UPRIGHT`, or anything else where that is not known."""
+    return image.getexif().get(ExifTags.Base.Orientation)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image as it is to be seen; `ImageOps.exif_transpose` fails on odd EXIF.
+
+    Raises:
+        ValueError: it has no colours that are known.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, of which nobody knows what is white; save it with 8 bits a colour")
+    turn = UPRIGHT.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def at_least_a_pixel(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -15,9 +15,10 @@ from common.devices import choose_device
 from common.embedding import embed_images, embed_texts
 from common.errors import InputError
 from common.hashing import digest
-from common.images import read_image
+from common.images import BROKEN_IMAGE, read_image, upright
 from common.options import read_config
 
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B")
 Picture = Path | str | bytes | Image.Image
 
 
@@ -77,11 +78,22 @@ def decoded(picture: Picture, size: tuple[int, int]) -> np.ndarray:
 
 
 def content_of(picture: Picture) -> Path | bytes:
-    if isinstance(picture, Image.Image):
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        return file.getvalue()
-    return Path(picture) if isinstance(picture, str) else picture
+    """Where a picture is read from; one of Pillow's is written as it is to be seen.
+
+    Raises:
+        InputError: one of Pillow's cannot be written.
+    """
+    if not isinstance(picture, Image.Image):
+        return Path(picture) if isinstance(picture, str) else picture
+    file = io.BytesIO()
+    try:
+        image = upright(picture)
+        if image.mode not in PNG_MODES:
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        image.save(file, "PNG", exif=b"")
+    except BROKEN_IMAGE as error:
+        raise InputError(f"the picture, of Pillow's mode {picture.mode}: cannot be read ({error})") from None
+    return file.getvalue()
 
 
 def identity(run: Path, config: dict[str, Any]) -> dict[str, Any]:

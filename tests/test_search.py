@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import io
 import json
 import pkgutil
 import shutil
@@ -12,13 +13,14 @@ import killing
 import numpy as np
 import pandas as pd
 import pytest
-from catalogues import drawing, tiny_products
+from catalogues import drawing, encoded, tiny_products
 from PIL import Image
 from tiny_runs import evaluate, run_main, train, use_patches
 
 from benchmarks import search_latency, search_recall
 from common.errors import InputError
 from search import Search, index, query
+from search.encoder import decoded
 from search.neighbours import Neighbours, chosen
 from search.results import Answer, Result
 from search.store import live_products, read_all, read_manifest, write_manifest, writing
@@ -353,6 +355,28 @@ def test_a_picture_finds_itself_and_its_words(search, catalogue):
     words = search.words(file, top=PRODUCTS)
     assert len(words) == PRODUCTS and words[0][1] >= words[1][1]
     assert [text for text, _ in words].index(row["title"]) < 20
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_pillows_pictures_are_seen_as_their_files_are(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = encoded(Image.open(io.BytesIO(drawing("red", "triangle", "grey", (32, 24)))), "PNG", exif=exif)
+    expected = decoded(photo, (40, 30))
+    with Image.open(io.BytesIO(photo)) as image:
+        assert np.array_equal(decoded(image, (40, 30)), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "YCbCr", "HSV"])
+def test_pillows_pictures_of_any_kind(mode):
+    image = Image.new("RGB", (8, 8), (204, 204, 204))
+    assert np.abs(decoded(image.convert(mode), (8, 8)).astype(int) - 204).max() < 4
+
+
+@pytest.mark.parametrize("mode", ["La", "I", "F"])
+def test_pillows_pictures_of_no_known_colours(mode):
+    with pytest.raises(InputError, match=f"the picture, of Pillow's mode {mode}: cannot be read"):
+        decoded(Image.new(mode, (8, 8)), (8, 8))
 
 
 def test_words_beside_a_picture_pull_the_answer_their_way(search, catalogue):
