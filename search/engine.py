@@ -213,7 +213,8 @@ class Search:
 
     def values(self, column: str) -> list[str]:
         """The values of an attribute."""
-        return list({value for kept in self.products[ATTRIBUTE + column].unique() for value in values_of(kept)})
+        found = self.products[ATTRIBUTE + column].unique()
+        return list(dict.fromkeys(value for kept in found for value in values_of(kept)))
 
     def condition(self, text: str) -> tuple[str, str, str]:
         """Column, sign and value of "gender=Women" or "gender!=Women"; neither minds case.

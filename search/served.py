@@ -21,7 +21,7 @@ from common.hashing import digest
 from search.encoder import Picture
 from search.engine import Search, check_top
 from search.results import Answer, Result
-from search.store import ATTRIBUTE, SEGMENTS, Manifest, Segment, read_segment, shown, values_of
+from search.store import ATTRIBUTE, SEGMENTS, Manifest, Segment, live_products, read_segment, shown, values_of
 
 AT_ONCE = 256
 NAMES = uuid.UUID("5a1d0a52-53f0-4d0e-9d0b-6d1f4e8f0c11")
@@ -153,7 +153,7 @@ def products_of(client: QdrantClient, name: str, model: str) -> dict[str, str]:
 
 
 class ServedSearch(Search):
-    """`Search` in a server's collections; of the index's own folder only the manifest and the thumbnails are read.
+    """`Search` in a server's collections; of the index's own folder the manifest, thumbnails and attributes are read.
 
     Args:
         index: folder that search/index.py wrote.
@@ -209,9 +209,9 @@ class ServedSearch(Search):
         return self.client.count(self.name, count_filter=only, exact=False).count > 0
 
     def values(self, column: str) -> list[str]:
-        """Some values of an attribute."""
-        points, _ = self.client.scroll(self.name, limit=1000, with_payload=["attributes"])
-        return sorted({found.payload["attributes"].get(column, "") for found in points})
+        """The values of an attribute, as the index's folder has them."""
+        found = dict.fromkeys(live_products(self.folder, self.manifest, ATTRIBUTE + column).values())
+        return list(dict.fromkeys(value for kept in found for value in values_of(kept)))
 
     def vector(self, product: str) -> np.ndarray:
         return np.asarray(self.first_point(product).vector, dtype=np.float32)

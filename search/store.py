@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from common.errors import InputError
 from common.files import PART, remove, remove_leftovers, replacing, write_atomically
@@ -210,8 +211,8 @@ def remove_products(folder: Path, manifest: Manifest, products: set[str], write:
     return manifest
 
 
-def live_products(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """Product id -> digest, of what is there.
+def live_products(folder: Path, manifest: Manifest, column: str = "digest") -> dict[str, str]:
+    """Product id -> digest, or what another column has of it, of what is there.
 
     Raises:
         InputError: a segment's table is missing or broken, or may not be read.
@@ -220,9 +221,11 @@ def live_products(folder: Path, manifest: Manifest) -> dict[str, str]:
     for name in manifest.segments:
         place = folder / SEGMENTS / name
         with reading(place):
-            table = pd.read_parquet(place / "products.parquet", columns=["id", "digest"])
+            there = pq.read_schema(place / "products.parquet").names  # an attribute may be missing
+            table = pd.read_parquet(place / "products.parquet", columns=[key for key in ("id", column) if key in there])
+        table = table.reindex(columns=["id", column], fill_value="")
         table = table[~table["id"].isin(set(manifest.removed.get(name, [])))]
-        found |= dict(zip(table["id"], table["digest"], strict=True))
+        found |= dict(zip(table["id"], table[column], strict=True))
     return found
 
 

@@ -75,6 +75,15 @@ def test_its_page_is_the_same(both):
     build_page(served, Path("uploads"))
 
 
+def test_menus_have_the_values_of_all_products(built, client, monkeypatch):
+    """However few points a server gives at once."""
+    real = client.scroll
+    monkeypatch.setattr(client, "scroll", lambda *words, limit, **more: real(*words, limit=min(limit, 10), **more))
+    upload(client, built, read_manifest(built), "shop")
+    served, local = ServedSearch(built, client, "shop", device="cpu"), Search(built, device="cpu")
+    assert menus_of(served) == menus_of(local) and "mauve" in menus_of(served)["colour"]
+
+
 def test_the_same_is_found(both, data):
     local, served = both
     for row in tiny_products(120)[::10]:
