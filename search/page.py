@@ -208,11 +208,19 @@ def content_of(picture: Path) -> bytes:
 
 
 def rendered(search: Search, question: Question, results: list[Any], notes: list[str]) -> str:
-    shown = []
-    for result in results:
-        picture = base64.b64encode(search.thumbnail(result.id)).decode()
-        shown.append((result, picture, Question(like=result.id, where=question.where).address()))
+    shown = [
+        (result, picture_of(search, result.id), Question(like=result.id, where=question.where).address())
+        for result in results
+    ]
     return template().render(notes=notes, captions=[], results=shown)
+
+
+def picture_of(search: Search, product: str) -> str:
+    """A product's thumbnail in base64; "" for one that a server still has and the index's folder no longer."""
+    try:
+        return base64.b64encode(search.thumbnail(product)).decode()
+    except InputError:
+        return ""
 
 
 def template() -> jinja2.Template:

@@ -188,6 +188,17 @@ def test_vectors_of_another_length_leave_the_collection_as_it_is(both, retrained
     assert ServedSearch(short, client, "shop-short", device="cpu").by_text("disc").results
 
 
+def test_its_page_shows_what_the_folder_has_no_longer(built, client, tmp_path, monkeypatch):
+    """Taken out of the index, which was not sent again."""
+    folder = tmp_path / "index"
+    shutil.copytree(built, folder)
+    upload(client, folder, read_manifest(folder), "shop")
+    run_main(index.main, monkeypatch, "--output", folder, "--remove", "1010")
+    served = ServedSearch(folder, client, "shop", device="cpu")
+    found = cards(served, Question("disc", where=("colour=mauve",)), None, 0.5)
+    assert 'data-like="1010"' in found and "<img" not in found
+
+
 def test_no_server_and_no_collection(built, client, monkeypatch):
     with pytest.raises(InputError, match=r"--qdrant http://127.0.0.1:9: no Qdrant server answers there"):
         run_main(query.main, monkeypatch, built, "disc", "--qdrant", "http://127.0.0.1:9")
