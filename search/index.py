@@ -75,9 +75,11 @@ def write(folder: Path, options: Options) -> None:
     manifest = remove_named(folder, manifest, products) if products else bring_up_to_date(folder, manifest, options)
     manifest = build_engine(folder, compact(folder, manifest), options.engine)
     if options.qdrant is not None:
-        from search.served import connect, upload
+        from search.served import answering, connect, upload
 
-        upload(connect(options.qdrant), folder, manifest, options.collection or folder.resolve().name)
+        client = connect(options.qdrant)
+        with answering(client):
+            upload(client, folder, manifest, options.collection or folder.resolve().name)
 
 
 def remove_named(folder: Path, manifest: "Manifest", products: set[str]) -> "Manifest":

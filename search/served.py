@@ -6,16 +6,17 @@ Sharding and replication are the server's: what it is told about a collection st
 
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import ApiException
 from tqdm import tqdm
 
-from common.captions import fold
+from common.captions import first_line, fold
 from common.errors import InputError
 from common.hashing import digest
 from search.encoder import Picture
@@ -25,7 +26,6 @@ from search.store import ATTRIBUTE, SEGMENTS, Manifest, Segment, live_products, 
 
 AT_ONCE = 256
 NAMES = uuid.UUID("5a1d0a52-53f0-4d0e-9d0b-6d1f4e8f0c11")
-UNREACHABLE = (ResponseHandlingException, UnexpectedResponse, ConnectionError)
 
 
 def connect(url: str) -> QdrantClient:
@@ -34,13 +34,27 @@ def connect(url: str) -> QdrantClient:
     Raises:
         InputError: none answers.
     """
-    client = QdrantClient(url=url, timeout=60)
     try:
+        client = QdrantClient(url=url, timeout=60)
         client.get_collections()
     except Exception as error:  # of the client, of httpx, of the server
-        first = str(error).strip().split("\n")[0]
-        raise InputError(f"--qdrant {url}: no Qdrant server answers there ({first})") from None
+        raise InputError(f"--qdrant {url}: no Qdrant server answers there ({first_line(error)})") from None
     return client
+
+
+@contextmanager
+def answering(client: QdrantClient) -> Iterator[None]:
+    """Tell which server is at fault where one stops to answer, or refuses.
+
+    Raises:
+        InputError: it does.
+    """
+    try:
+        yield
+    except ApiException as error:
+        told = " ".join(str(error).split())
+        url = client.init_options["url"]
+        raise InputError(f"--qdrant {url}: the Qdrant server does not answer any more, or not this ({told})") from None
 
 
 def upload(client: QdrantClient, folder: Path, manifest: Manifest, name: str) -> None:
@@ -171,10 +185,12 @@ class ServedSearch(Search):
     ) -> None:  # fmt: skip
         self.open(index, run, device, onnx)
         self.client, self.name = client, name
-        if not client.collection_exists(name):
-            raise InputError(f"no collection {name} in the server; send the index with search/index.py --qdrant")
         other = models.Filter(must_not=[one_of("model", [digest(self.manifest.model)])])
-        if client.scroll(name, scroll_filter=other, limit=1)[0]:
+        with answering(client):
+            if not client.collection_exists(name):
+                raise InputError(f"no collection {name} in the server; send the index with search/index.py --qdrant")
+            others, _ = client.scroll(name, scroll_filter=other, limit=1)
+        if others:
             raise InputError(f"{name}: the collection holds vectors of another model than {self.folder}; send the "
                              "index with search/index.py --qdrant, or name another collection")  # fmt: skip
         files = [self.folder / SEGMENTS / part / "products.parquet" for part in self.manifest.segments]
@@ -192,10 +208,11 @@ class ServedSearch(Search):
         for condition in where:
             column, sign, value = self.condition(condition)
             (must if sign == "=" else must_not).append(one_of(f'folded."{column}"', [fold(value)]))
-        found = self.client.query_points_groups(
-            self.name, query=query.tolist(), group_by="product", limit=top, group_size=1,
-            query_filter=models.Filter(must=must, must_not=must_not), with_payload=True,
-        ).groups  # fmt: skip
+        with answering(self.client):
+            found = self.client.query_points_groups(
+                self.name, query=query.tolist(), group_by="product", limit=top, group_size=1,
+                query_filter=models.Filter(must=must, must_not=must_not), with_payload=True,
+            ).groups  # fmt: skip
         hits = sorted((group.hits[0] for group in found), key=lambda hit: -hit.score)
         results = [
             Result(rank, hit.payload["product"], hit.payload["title"], round(hit.score, 4), hit.payload["attributes"])
@@ -206,7 +223,8 @@ class ServedSearch(Search):
     def has(self, column: str, value: str) -> bool:
         """Whether some product has this value, whatever its case."""
         only = models.Filter(must=[one_of(f'folded."{column}"', [fold(value)])])
-        return self.client.count(self.name, count_filter=only, exact=False).count > 0
+        with answering(self.client):
+            return self.client.count(self.name, count_filter=only, exact=False).count > 0
 
     def values(self, column: str) -> list[str]:
         """The values of an attribute, as the index's folder has them."""
@@ -227,7 +245,8 @@ class ServedSearch(Search):
         """
         first = models.FieldCondition(key="number", match=models.MatchValue(value=0))
         only = models.Filter(must=[one_of("product", [product]), first])
-        points, _ = self.client.scroll(self.name, scroll_filter=only, limit=1, with_vectors=True)
+        with answering(self.client):
+            points, _ = self.client.scroll(self.name, scroll_filter=only, limit=1, with_vectors=True)
         if not points:
             raise InputError(f"{product}: no such product in {self.name}")
         return points[0]
@@ -235,9 +254,10 @@ class ServedSearch(Search):
     def words(self, image: Picture, top: int = 10) -> list[tuple[str, float]]:
         """The captions that describe a picture best, with their cosines."""
         query = self.encoder.picture(image).tolist()
-        groups = self.client.query_points_groups(
-            f"{self.name}-texts", query=query, group_by="folded", limit=top, group_size=1, with_payload=True
-        ).groups
+        with answering(self.client):
+            groups = self.client.query_points_groups(
+                f"{self.name}-texts", query=query, group_by="folded", limit=top, group_size=1, with_payload=True
+            ).groups
         hits = sorted((group.hits[0] for group in groups), key=lambda hit: -hit.score)
         return [(hit.payload["caption"], hit.score) for hit in hits]
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from catalogues import tiny_products
 from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ResponseHandlingException
 from tiny_runs import run_main, train, use_patches
 
 from common.errors import InputError
@@ -199,9 +200,31 @@ def test_its_page_shows_what_the_folder_has_no_longer(built, client, tmp_path, m
     assert 'data-like="1010"' in found and "<img" not in found
 
 
+def test_a_server_that_fails_is_told(both, built, data, client, monkeypatch):
+    served = both[1]
+    client.init_options["url"] = "http://shop:6333"
+
+    def fail(*_, **__):
+        raise ResponseHandlingException(ConnectionError("[Errno 111]\nConnection refused"))
+
+    for name in ("collection_exists", "scroll", "count", "query_points_groups", "upsert"):
+        monkeypatch.setattr(client, name, fail)
+    monkeypatch.setattr("search.served.connect", lambda url: client)
+    picture = data.parent / "images" / "1010.jpg"
+    sending = "--output", built, "--device", "cpu", "--qdrant", "http://shop:6333"
+    for ask in (lambda: served.by_text("disc"), lambda: served.by_text("disc", where=["colour=red"]),
+                lambda: served.similar("1010"), lambda: served.words(picture),
+                lambda: ServedSearch(built, client, "shop", device="cpu"),
+                lambda: run_main(index.main, monkeypatch, *sending)):  # fmt: skip
+        with pytest.raises(InputError, match=r"--qdrant http://shop:6333: .* \(\[Errno 111\] Connection refused\)"):
+            ask()
+    assert "the Qdrant server does not answer any more" in cards(served, Question("disc"), None, 0.5)
+
+
 def test_no_server_and_no_collection(built, client, monkeypatch):
-    with pytest.raises(InputError, match=r"--qdrant http://127.0.0.1:9: no Qdrant server answers there"):
-        run_main(query.main, monkeypatch, built, "disc", "--qdrant", "http://127.0.0.1:9")
+    for url in ("http://127.0.0.1:9", "http://[::1"):
+        with pytest.raises(InputError, match=f"--qdrant {re.escape(url)}: no Qdrant server answers there"):
+            run_main(query.main, monkeypatch, built, "disc", "--qdrant", url)
     with pytest.raises(InputError, match="no collection other in the server; send the index with"):
         ServedSearch(built, client, "other", device="cpu")
 
