@@ -80,6 +80,10 @@ def check(options: Options) -> None:
     for name in ("text", "describe"):
         if getattr(options, name) and options.image is None:
             raise InputError(f"--{name} is about a picture: name it with --image")
+    if options.describe:
+        for name in ("where", "text", "grid"):
+            if getattr(options, name):
+                raise InputError(f"--{name} is about products, --describe gives captions: leave out one of the two")
     if options.weight is not None and (options.image is None or not options.text.strip()):
         raise InputError(f"--weight {options.weight}: it weighs words against a picture: name both, --image FILE and "
                          "--text WORDS, or leave it out")  # fmt: skip
