@@ -4,6 +4,7 @@ import ctypes
 import platform
 import random
 import resource
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def choose_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return own_gpu(torch.cuda.current_device())
         if any(Path("/dev").glob("nvidia[0-9]*")):
-            print(f"device: the CPU, although this machine has an NVIDIA GPU: {why_no_cuda()}")
+            told = f"device: the CPU, although this machine has an NVIDIA GPU: {why_no_cuda()}"
+            print(told, file=sys.stderr)  # some scripts print JSON
         return torch.device("cpu")
     try:
         device = torch.device(name)

@@ -197,3 +197,12 @@ def test_a_run_is_evaluated_in_its_precision_but_for_the_default_of_a_gpu_on_a_c
 def test_a_cpu_is_the_cpu_whatever_its_number():
     """torch knows of several, what reads weights does not."""
     assert choose_device("cpu:1") == CPU
+
+
+def test_a_gpu_that_cannot_be_used_is_told_beside_what_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("common.devices.why_no_cuda", lambda: "no driver")
+    monkeypatch.setattr("common.devices.Path.glob", lambda *_: ["/dev/nvidia0"])
+    assert choose_device("auto") == CPU
+    out, err = capsys.readouterr()
+    assert out == "" and err == "device: the CPU, although this machine has an NVIDIA GPU: no driver\n"
