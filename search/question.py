@@ -54,7 +54,8 @@ class Question:
 def conditions_of(chosen: Mapping[str, str | None], others: str) -> tuple[str, ...]:
     """The conditions of the page's menus, attribute -> value, and those that were typed, with commas between them; one
     that has a comma itself stands in double quotes."""
-    typed = next(csv.reader([others[:LONGEST]], skipinitialspace=True), [])
+    line = others[:LONGEST].replace("\r", " ").replace("\n", " ")  # an address may hold what no one can type
+    typed = next(csv.reader([line], skipinitialspace=True), [])
     in_menus = [f"{name}={value}" for name, value in chosen.items() if value]
     return (*in_menus, *filter(None, map(str.strip, typed)))[:MOST_CONDITIONS]
 

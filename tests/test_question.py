@@ -40,6 +40,15 @@ def test_menus_show_what_they_can_and_the_rest_stands_as_it_is_typed():
     assert conditions_of({}, '"title=A, B", colour!=Red') == ("title=A, B", "colour!=Red")
 
 
+def test_an_address_with_line_breaks_is_read_as_one_line():
+    question = Question.of_address("?where=colour%3Dred%0D%0Aand%20blue&where=shape%3Ddisc%0D")
+    chosen, others = parted(question.where, {})
+    assert [condition.split() for condition in conditions_of(chosen, others)] == [
+        ["colour=red", "and", "blue"],
+        ["shape=disc"],
+    ]
+
+
 conditions = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=20)
 
 
