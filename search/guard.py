@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.responses import PlainTextResponse
 
@@ -57,9 +57,9 @@ def why_refused(scope: dict) -> tuple[int, str] | None:
     """Status and reason for an HTTP request that is not answered; None for one that is."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     host, origin = headers.get("host", ""), headers.get("origin")
-    if urlsplit(f"//{host}").hostname not in HOSTS:
+    if parts(f"//{host}").hostname not in HOSTS:
         return 403, f"the page is at {HOSTS[0]}, not at {host}"
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and parts(origin).netloc != host:
         return 403, f"the page is asked for by itself, not by {origin}"
     if not ASKED.fullmatch(scope["path"]):
         return 404, "there is no such part of the page"
@@ -68,6 +68,14 @@ def why_refused(scope: dict) -> tuple[int, str] | None:
         if not length.isdecimal() or int(length) > LARGEST_REQUEST:
             return 413, f"a request has {LARGEST_REQUEST} bytes at most"
     return None
+
+
+def parts(address: str) -> SplitResult:
+    """The parts of an address; none of what is no address."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 @contextmanager

@@ -104,6 +104,8 @@ def test_a_request_names_only_what_it_uploaded(meta, folder, served, elsewhere, 
         ({"Host": "evil.example"}, 403),  # a name that its owner lets lead to this machine
         ({"Host": "127.0.0.1.evil.example"}, 403),
         ({"Host": ""}, 403),
+        ({"Host": "[::1"}, 403),  # of which urllib makes an error
+        ({"Origin": "http://[::1"}, 403),
         ({"Origin": "OWN"}, 200),
         ({"Origin": "http://evil.example"}, 403),  # another page that the visitor has open
         ({"Origin": "http://127.0.0.1:1"}, 403),
