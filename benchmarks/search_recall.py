@@ -57,6 +57,10 @@ def main() -> None:
     gallery = Gallery.of(data.rows("test"))
     if gallery.sizes != report["gallery"]:
         raise InputError(f"{options.report}: of another gallery, {report['gallery']}, not {gallery.sizes}")
+    missing = sorted(set(gallery.pairs["product"]) - set(search.products["id"]))
+    if missing:
+        raise InputError(f"{options.index}: lacks {len(missing)} products of the test split, {missing[0]} is the first;"
+                         " build it of the catalogue that the run was trained on")  # fmt: skip
     found = {"image_to_text": image_to_text(search, gallery), "text_to_image": text_to_image(search, gallery)}
     largest = 0.0
     for direction, words in DIRECTIONS.items():

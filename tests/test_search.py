@@ -18,7 +18,9 @@ from PIL import Image
 from tiny_runs import evaluate, run_main, train, use_patches
 
 from benchmarks import search_latency, search_recall
+from common.batches import load_data
 from common.errors import InputError
+from common.options import CatalogueOptions
 from search import Search, index, query
 from search.encoder import decoded
 from search.neighbours import Neighbours, chosen
@@ -663,6 +665,17 @@ def test_the_benchmark_compares_recall_with_that_of_eval(own, tmp_path, monkeypa
     with pytest.raises(SystemExit) as ended:
         run_main(search_recall.main, *given)
     assert ended.value.code == 1 and "largest_difference: 1.000" in capsys.readouterr().out
+
+
+def test_the_benchmark_tells_which_product_an_index_lacks(own, data, tmp_path, monkeypatch):
+    run, folder = own
+    (tmp_path / "report.json").write_text(json.dumps(evaluate(monkeypatch, run)))
+    shutil.copytree(folder, tmp_path / "index")
+    removed = load_data(CatalogueOptions(data=data), (32, 24), sample=None).rows("test")["product"].iloc[0]
+    run_main(index.main, monkeypatch, "--output", tmp_path / "index", "--remove", removed)
+    given = "--index", tmp_path / "index", "--report", tmp_path / "report.json", "--device", "cpu"
+    with pytest.raises(InputError, match=f"index: lacks 1 products of the test split, {removed} is the first"):
+        run_main(search_recall.main, monkeypatch, *given)
 
 
 def test_the_benchmark_compares_exact_search_and_a_graph(built, monkeypatch, capsys):
