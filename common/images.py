@@ -229,6 +229,7 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         original = (image.height, image.width)
         image.draft("RGB", (2 * width, 2 * height))  # JPEG: decode at a coarser scale where that is enough
         image.load()
+        refuse_unknown_white(image)
         original = original[::-1] if orientation(image) in QUARTER_TURNS else original
         image = upright(image)
         if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip at 255
@@ -241,19 +242,19 @@ def decode(content: bytes, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int
         return np.asarray(padded), original
 
 
+def refuse_unknown_white(image: Image.Image) -> None:
+    """Raise a `ValueError` if the values of an image do not say what they are of."""
+    if image.mode in ("I", "F"):
+        raise ValueError("32 bits a pixel, of which nobody knows what is white; save it with 8 bits a colour")
+
+
 def orientation(image: Image.Image) -> object:
     """How the camera was held, a number in `UPRIGHT`, or anything else where that is not known."""
     return image.getexif().get(ExifTags.Base.Orientation)
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image as it is to be seen; `ImageOps.exif_transpose` fails on odd EXIF.
-
-    Raises:
-        ValueError: it has no colours that are known.
-    """
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, of which nobody knows what is white; save it with 8 bits a colour")
+    """The image as it is to be seen; `ImageOps.exif_transpose` fails on odd EXIF."""
     turn = UPRIGHT.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 

@@ -15,7 +15,7 @@ from common.devices import choose_device
 from common.embedding import embed_images, embed_texts
 from common.errors import InputError
 from common.hashing import digest
-from common.images import BROKEN_IMAGE, read_image, upright
+from common.images import BROKEN_IMAGE, read_image, refuse_unknown_white, upright
 from common.options import read_config
 
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B")
@@ -87,6 +87,7 @@ def content_of(picture: Picture) -> Path | bytes:
         return Path(picture) if isinstance(picture, str) else picture
     file = io.BytesIO()
     try:
+        refuse_unknown_white(picture)
         image = upright(picture)
         if image.mode not in PNG_MODES:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
