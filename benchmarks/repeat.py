@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tyro
 from matplotlib import pyplot as plt
+from matplotlib.backend_bases import FigureCanvasBase
 
 from common.errors import InputError, run_script
 from common.files import write_atomically
@@ -100,8 +101,8 @@ def check(options: Options, name: str, values: tuple[str, ...], passed_on: list[
     ledger.check(EvalOptions(split=options.split, record=options.record))
     if options.picture is not None and not options.vary:
         raise InputError("--picture draws the recall by a hyperparameter: name it with --vary")
-    if options.picture is not None and options.picture.suffix.lower() != ".png":
-        raise InputError(f"--picture {options.picture}: expected the name of a .png file")
+    if options.picture is not None and options.picture.suffix[1:].lower() not in FigureCanvasBase.filetypes:
+        raise InputError(f"--picture {options.picture}: expected the name of a picture, as in recall.png or recall.pdf")
     if name in ("seed", "output", "resume", "overwrite"):
         raise InputError(f"--vary {name}: set by this script for each training; --seeds and --output choose them")
     given = {word.split("=")[0].replace("_", "-") for word in passed_on if word.startswith("--")}

@@ -134,7 +134,7 @@ def called(monkeypatch, *words) -> None:
         ("--vary margin", "--vary: expected the name of a hyperparameter and its different values"),
         ("--vary margin 0.5 0.5", "--vary: expected the name of a hyperparameter and its different values"),
         ("--seeds 0 --seeds 1", "--seeds is given twice, and only the last would count: name all values after one"),
-        ("--vary margin 0.5 1 --picture p.txt", "--picture p.txt: expected the name of a .png file"),
+        ("--vary margin 0.5 1 --picture p.txt", "--picture p.txt: expected the name of a picture"),
         ("--picture p.png", "--picture draws the recall by a hyperparameter: name it with --vary"),
         ("--seed 3", "--seed: set by this script for each training; leave out"),
         ("--resume", "--resume: set by this script for each training; leave out"),

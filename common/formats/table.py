@@ -81,17 +81,17 @@ def find_encoding(path: Path) -> tuple[str, str]:
 def refuse_broken_utf8(path: Path) -> None:
     """Raise an `InputError` that names the first line which is not UTF-8, if more of the letters beyond ASCII are UTF-8
     than are not: to read such a file as Windows-1252 would spoil them all."""
-    letters, wrong = 0, []
+    letters = wrong = lines = first = 0
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         for number, line in enumerate(text, start=1):
             if not line.isascii():
                 beyond = [letter for letter in line if letter > "\x7f"]
                 broken = sum("\udc80" <= letter <= "\udcff" for letter in beyond)
-                letters += len(beyond) - broken
-                wrong += [number] * broken
-    if letters > len(wrong):
+                letters, wrong, lines = letters + len(beyond) - broken, wrong + broken, lines + (broken > 0)
+                first = first or (number if broken else 0)
+    if letters > wrong:
         raise InputError(
-            f"{path}, line {wrong[0]}: not UTF-8, as the rest of the file is ({len(set(wrong)):,} such lines); "
+            f"{path}, line {first}: not UTF-8, as the rest of the file is ({lines:,} such lines); "
             "correct what is written there, or save the file as UTF-8 again"
         )
 
